@@ -1,0 +1,1 @@
+//! A backend chosen at run time by its port spec.

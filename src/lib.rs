@@ -1,0 +1,46 @@
+//! Kernel-bypass packet I/O: one safe API over several engines.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`api`] | the traits and types every backend shares: `Socket`, `Context`, `Payload`, `Token`, channel |
+//! | [`pool`] | frames: their memory, free lists, the way home from another thread |
+//! | [`mem`] | an in-memory wire without privileges, and a fault injector over any socket |
+//! | `pcap` | libpcap: live capture and injection, capture files as ports (feature `pcap`) |
+//! | `af_xdp` | AF_XDP sockets on Linux (feature `af_xdp`) |
+//! | [`any`] | a backend chosen at run time by its port spec |
+//! | [`errors`] | one [`errors::Error`] for all of them |
+//!
+//! # A first program
+//!
+//! ```
+//! use nethuns_rs::api::Socket;
+//! use nethuns_rs::any::{Sock, AnyFlags};
+//!
+//! # fn main() -> nethuns_rs::Result<()> {
+//! let left = Sock::create("mem:lib-doc", None, AnyFlags::default())?;
+//! let right = Sock::create("mem:lib-doc", None, AnyFlags::default())?;
+//! left.send(b"any bytes, up to a frame")?;
+//! left.flush();
+//! let (packet, _meta) = right.recv()?;
+//! assert_eq!(&packet[..3], b"any");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Replace `mem:lib-doc` by `af_xdp:eth0`, `pcap:eth0` or `pcap:trace.pcapng` and nothing else changes.
+
+pub mod any;
+pub mod api;
+pub mod errors;
+pub mod mem;
+pub mod pool;
+
+#[cfg(feature = "pcap")]
+#[cfg_attr(docsrs, doc(cfg(feature = "pcap")))]
+pub mod pcap;
+
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "af_xdp")))]
+pub mod af_xdp;
+
+pub use errors::{Error, Result};

@@ -1,0 +1,1 @@
+//! A fault injector over any socket.

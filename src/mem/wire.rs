@@ -1,0 +1,224 @@
+//! The wire: its pool, the inboxes on it, and how a receiver that waits is woken.
+
+use crate::api::Token;
+use crate::errors::{Error, Result};
+use crate::pool::{Geometry, Pool};
+use crossbeam_queue::ArrayQueue;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use std::{io::Read, io::Write, os::unix::net::UnixStream, sync::OnceLock};
+
+static WIRES: LazyLock<Mutex<HashMap<String, Weak<Wire>>>> = LazyLock::new(Mutex::default);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sockets that hear each other, and their frames.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) pool: Arc<Pool>,
+    inboxes: Mutex<Vec<Arc<Inbox>>>,
+    /// Counts joins and leaves, so that senders know when their list of receivers is stale.
+    generation: AtomicUsize,
+}
+
+impl Wire {
+    /// Joins the wire of that name, or makes it, with frames of this geometry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`] if the wire is there with smaller frames; those of [`Pool::heap`].
+    pub(super) fn join(name: &str, geometry: Geometry, queue: usize) -> Result<(Arc<Self>, Arc<Inbox>)> {
+        let mut wires = lock(&WIRES);
+        let wire = match wires.get(name).and_then(Weak::upgrade) {
+            Some(wire) => {
+                let there = wire.pool.geometry().frame_size;
+                if geometry.frame_size > there {
+                    return Err(Error::BadOption {
+                        option: "frame_size",
+                        value: geometry.frame_size.to_string(),
+                        expected: format!("at most {there}, the size of the frames that wire `{name}` was made with"),
+                    });
+                }
+                wire
+            }
+            None => {
+                let pool = Pool::heap(geometry)?;
+                let wire = Arc::new(Self { pool, inboxes: Mutex::default(), generation: AtomicUsize::new(1) });
+                wires.retain(|_, wire| wire.strong_count() > 0);
+                wires.insert(name.to_owned(), Arc::downgrade(&wire));
+                wire
+            }
+        };
+        let inbox = Arc::new(Inbox::new(queue));
+        lock(&wire.inboxes).push(inbox.clone());
+        wire.generation.fetch_add(1, Ordering::Release);
+        Ok((wire, inbox))
+    }
+
+    pub(super) fn leave(&self, inbox: &Arc<Inbox>) {
+        lock(&self.inboxes).retain(|other| !Arc::ptr_eq(other, inbox));
+        self.generation.fetch_add(1, Ordering::Release);
+        inbox.clear();
+    }
+
+    #[inline]
+    pub(super) fn generation(&self) -> usize {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Everyone but `me`.
+    pub(super) fn others(&self, me: &Arc<Inbox>) -> Vec<Arc<Inbox>> {
+        lock(&self.inboxes).iter().filter(|other| !Arc::ptr_eq(other, me)).cloned().collect()
+    }
+
+    /// Frames on loan to programs: those in inboxes are on the wire.
+    pub(super) fn in_flight(&self) -> usize {
+        let queued: usize = lock(&self.inboxes).iter().map(|inbox| inbox.queue.len()).sum();
+        self.pool.in_flight().saturating_sub(queued)
+    }
+}
+
+/// What has arrived at one socket. Holds tokens, so that whatever is left in it goes home with it.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: ArrayQueue<Token>,
+    /// Packets that found the queue full.
+    pub(super) full: AtomicU64,
+    /// Packets for which there was no frame to copy them into.
+    pub(super) no_frame: AtomicU64,
+    /// Somebody waits, or has the file descriptor: the next flush must ring.
+    armed: AtomicBool,
+    sleep: Mutex<()>,
+    woken: Condvar,
+    /// The two ends of a socket pair that is readable while packets wait; made when somebody asks for it.
+    #[cfg(unix)]
+    bell: OnceLock<(UnixStream, UnixStream)>,
+}
+
+impl Inbox {
+    fn new(queue: usize) -> Self {
+        Self {
+            queue: ArrayQueue::new(queue),
+            full: AtomicU64::new(0),
+            no_frame: AtomicU64::new(0),
+            armed: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            woken: Condvar::new(),
+            #[cfg(unix)]
+            bell: OnceLock::new(),
+        }
+    }
+
+    /// Puts a packet in; gives it back if the queue is full.
+    #[inline]
+    pub(super) fn push(&self, token: Token) -> std::result::Result<(), Token> {
+        self.queue.push(token)
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Token> {
+        match self.queue.pop() {
+            #[cfg(unix)]
+            None if self.bell.get().is_some() => self.pop_and_arm(),
+            packet => packet,
+        }
+    }
+
+    fn clear(&self) {
+        while self.queue.pop().is_some() {}
+    }
+
+    /// The queue is empty and somebody polls the descriptor: silence it, and look again.
+    #[cfg(unix)]
+    #[cold]
+    fn pop_and_arm(&self) -> Option<Token> {
+        if let Some((mut reader, _)) = self.bell.get().map(|(r, w)| (r, w)) {
+            let mut rings = [0; 64];
+            while matches!(reader.read(&mut rings), Ok(n) if n > 0) {}
+        }
+        self.armed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let packet = self.queue.pop();
+        if packet.is_some() {
+            // More may be there than this one: stay readable until the queue is seen empty again.
+            self.ring();
+        }
+        packet
+    }
+
+    /// Called by senders at flush: wakes whoever waits.
+    #[inline]
+    pub(super) fn notify(&self) {
+        // Pairs with the fence of a waiter: either it sees what was pushed, or this sees it waiting.
+        fence(Ordering::SeqCst);
+        if self.armed.load(Ordering::Relaxed) && !self.queue.is_empty() {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        if self.armed.swap(false, Ordering::AcqRel) {
+            drop(lock(&self.sleep));
+            self.woken.notify_all();
+            #[cfg(unix)]
+            if let Some((_, mut writer)) = self.bell.get().map(|(r, w)| (r, w)) {
+                // A full pair is readable already.
+                let _ = writer.write(&[1]);
+            }
+        }
+    }
+
+    /// Waits until there is a packet, at most until `deadline`.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
+        // A sender that never flushes wakes nobody: look again now and then.
+        const SLICE: Duration = Duration::from_millis(10);
+        let mut guard = lock(&self.sleep);
+        loop {
+            self.armed.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if !self.queue.is_empty() {
+                return true;
+            }
+            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return false;
+            }
+            guard = self.woken.wait_timeout(guard, left.min(SLICE)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// A descriptor that is readable while packets wait.
+    #[cfg(unix)]
+    pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        let (reader, _) = self.bell.get_or_init(|| {
+            let pair = UnixStream::pair().and_then(|(r, w)| {
+                r.set_nonblocking(true)?;
+                w.set_nonblocking(true)?;
+                Ok((r, w))
+            });
+            // `AsFd` cannot fail; a process without descriptors left cannot go on anyway.
+            pair.expect("a socket pair for the readiness of an in-memory port")
+        });
+        self.armed.store(true, Ordering::Relaxed);
+        self.notify();
+        reader.as_fd()
+    }
+}

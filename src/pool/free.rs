@@ -1,0 +1,228 @@
+//! Free frames, and the way home from other threads.
+//!
+//! ```text
+//!   socket A            depot (lock, moved in bulk)            socket B
+//!  ┌─────────┐  spill  ┌──────────────────────────┐  refill  ┌─────────┐
+//!  │ Local   │────────▶│ every free frame nobody  │─────────▶│ Local   │
+//!  │ (stack) │◀────────│ has taken to his stack   │◀─────────│ (stack) │
+//!  └─▲─────┬─┘  refill └──────────────────────────┘  spill   └─▲─────┬─┘
+//!    │     ▼                                                   │     ▼
+//!  release take       home (queue, any thread pushes)        release take
+//!                ──▶  as many slots as there are frames  ──▶ refill
+//! ```
+//!
+//! A frame is in one place at a time and `home` has a slot for each, so a release never fails, waits or loses a frame.
+//! A socket alone on its pool never touches the depot again once it has emptied it; sockets that share one keep at most
+//! [`Tally::limit`] frames to themselves, so that frames received on one and sent on the other find their way back.
+
+use super::sync::{Arc, AtomicUsize, FrameQueue, Mutex, Ordering};
+use std::cell::Cell;
+
+/// Frames a sharing socket may keep on its own stack: two batches.
+const SHARED_LIMIT: usize = 128;
+
+/// What one socket has, readable from every thread; written by its owner only (no read-modify-write needed).
+#[repr(align(128))]
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// Frames on the owner's stack.
+    free: AtomicUsize,
+    /// Frames in the owner's rings: the kernel's, or queued for transmission.
+    rings: AtomicUsize,
+    /// How many frames the stack may hold before it spills. Set by whoever joins or leaves the pool.
+    limit: AtomicUsize,
+}
+
+/// The part of a pool's free lists that threads share.
+pub(crate) struct FreeLists {
+    frames: usize,
+    home: FrameQueue<u32>,
+    depot: Mutex<Vec<u32>>,
+    tallies: Mutex<Vec<Arc<Tally>>>,
+}
+
+impl FreeLists {
+    /// All frames free, in the depot; the lowest number comes out first.
+    pub(crate) fn new(frames: u32) -> Self {
+        Self {
+            frames: frames as usize,
+            home: FrameQueue::new(frames.max(1) as usize),
+            depot: Mutex::new((0..frames).rev().collect()),
+            tallies: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Gives a frame back from any thread. The caller owns it; that is what `Token` and `Payload` are for.
+    #[inline]
+    pub(crate) fn give_back(&self, frame: u32) {
+        if self.home.push(frame).is_err() {
+            // There is a slot for every frame: only a frame that was released twice gets here.
+            double_release(frame);
+        }
+    }
+
+    /// Frames that are neither free nor in a ring. Exact when no other thread is moving frames.
+    pub(crate) fn in_flight(&self) -> usize {
+        let tallies = lock(&self.tallies);
+        let held: usize =
+            tallies.iter().map(|t| t.free.load(Ordering::Relaxed) + t.rings.load(Ordering::Relaxed)).sum();
+        let at_home = lock(&self.depot).len() + self.home.len();
+        self.frames.saturating_sub(held + at_home)
+    }
+
+    /// How many sockets draw on these lists.
+    pub(crate) fn sharers(&self) -> usize {
+        lock(&self.tallies).len()
+    }
+
+    fn join(&self, tally: &Arc<Tally>) {
+        let mut tallies = lock(&self.tallies);
+        tallies.push(tally.clone());
+        self.set_limits(&tallies);
+    }
+
+    fn leave(&self, tally: &Arc<Tally>) {
+        let mut tallies = lock(&self.tallies);
+        tallies.retain(|t| !Arc::ptr_eq(t, tally));
+        self.set_limits(&tallies);
+    }
+
+    fn set_limits(&self, tallies: &[Arc<Tally>]) {
+        let limit = match tallies.len() {
+            0 | 1 => self.frames,
+            n => (self.frames / (4 * n)).clamp(1, SHARED_LIMIT),
+        };
+        for tally in tallies {
+            tally.limit.store(limit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for FreeLists {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FreeLists").field("frames", &self.frames).finish_non_exhaustive()
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn double_release(frame: u32) {
+    debug_assert!(false, "frame {frame} released twice");
+}
+
+#[cfg(not(loom))]
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+#[cfg(loom)]
+fn lock<T>(mutex: &Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+/// A socket's own stack of free frames: no lock, no atomic read-modify-write. One thread at a time (`!Sync`).
+pub(crate) struct Local {
+    lists: Arc<FreeLists>,
+    slots: Box<[Cell<u32>]>,
+    tally: Arc<Tally>,
+}
+
+impl Local {
+    pub(crate) fn new(lists: &Arc<FreeLists>) -> Self {
+        let tally =
+            Arc::new(Tally { free: AtomicUsize::new(0), rings: AtomicUsize::new(0), limit: AtomicUsize::new(1) });
+        lists.join(&tally);
+        let slots = (0..lists.frames).map(|_| Cell::new(0)).collect();
+        Self { lists: lists.clone(), slots, tally }
+    }
+
+    /// A free frame, if there is one here, at home or in the depot.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<u32> {
+        let len = self.tally.free.load(Ordering::Relaxed);
+        if len == 0 {
+            return self.refill();
+        }
+        self.tally.free.store(len - 1, Ordering::Relaxed);
+        Some(self.slots[len - 1].get())
+    }
+
+    /// Puts a frame on the stack.
+    #[inline]
+    pub(crate) fn put(&self, frame: u32) {
+        let len = self.tally.free.load(Ordering::Relaxed);
+        if len >= self.tally.limit.load(Ordering::Relaxed) {
+            return self.spill(frame);
+        }
+        self.slots[len].set(frame);
+        self.tally.free.store(len + 1, Ordering::Relaxed);
+    }
+
+    /// Says how many frames are in this socket's rings.
+    #[inline]
+    pub(crate) fn set_in_rings(&self, frames: usize) {
+        self.tally.rings.store(frames, Ordering::Relaxed);
+    }
+
+    /// Frames on the stack.
+    pub(crate) fn len(&self) -> usize {
+        self.tally.free.load(Ordering::Relaxed)
+    }
+
+    /// The stack is empty: fetch what came home, then what the depot has, and take one of them.
+    #[cold]
+    #[inline(never)]
+    fn refill(&self) -> Option<u32> {
+        let limit = self.tally.limit.load(Ordering::Relaxed);
+        // A sharer leaves room on its stack for what it will put there next.
+        let want = if limit == self.lists.frames { limit } else { limit.div_ceil(2) };
+        let mut len = 0;
+        while len < want {
+            let Some(frame) = self.lists.home.pop() else { break };
+            self.slots[len].set(frame);
+            len += 1;
+        }
+        if len < want {
+            let mut depot = lock(&self.lists.depot);
+            let from = depot.len() - depot.len().min(want - len);
+            // In reverse, so that the frame the depot would have given first is taken first here too.
+            for frame in depot.drain(from..) {
+                self.slots[len].set(frame);
+                len += 1;
+            }
+        }
+        let taken = len.checked_sub(1)?;
+        self.tally.free.store(taken, Ordering::Relaxed);
+        Some(self.slots[taken].get())
+    }
+
+    /// The stack is as full as it may be: half of it, and `frame`, go to the depot.
+    #[cold]
+    #[inline(never)]
+    fn spill(&self, frame: u32) {
+        let len = self.tally.free.load(Ordering::Relaxed);
+        let keep = (self.tally.limit.load(Ordering::Relaxed) / 2).min(len);
+        let mut depot = lock(&self.lists.depot);
+        // Never allocates: the depot was made with room for every frame.
+        depot.push(frame);
+        depot.extend(self.slots[keep..len].iter().map(Cell::get));
+        self.tally.free.store(keep, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let len = self.tally.free.load(Ordering::Relaxed);
+        self.lists.leave(&self.tally);
+        lock(&self.lists.depot).extend(self.slots[..len].iter().map(Cell::get));
+        self.tally.free.store(0, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

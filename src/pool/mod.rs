@@ -1,0 +1,354 @@
+//! Frames: their memory, their free lists, the way home from another thread.
+//!
+//! A [`Pool`] owns a block of memory cut into frames of one size, and, for engines that can deliver packets longer than
+//! their frames, a second class of big ones behind them. Backends draw frames through a [`PoolContext`]:
+//!
+//! ```text
+//!   memory: | frame 0 | frame 1 | … | frame n-1 | big 0 | big 1 | … |
+//!            ◀─stride─▶ (a power of two)         ◀─big_stride─▶
+//!   BufferDesc = offset in bytes of a packet's first byte; its frame is offset / stride
+//! ```
+//!
+//! | who has a frame | how it comes home |
+//! |---|---|
+//! | a socket's own stack, or the depot of the pool | it is free |
+//! | a ring of the engine | the backend takes it out and releases it |
+//! | a `Payload` of the socket's own context | onto that socket's stack |
+//! | a `Payload` of a cloned context, a dropped `Token` | into the home queue, from any thread |
+
+#![allow(unsafe_code)]
+
+mod free;
+mod memory;
+pub(crate) mod registry;
+mod sync;
+
+pub use memory::Memory;
+pub use registry::{Home, register};
+
+use crate::api::{BufferDesc, Context, Token};
+use crate::errors::{Error, Result};
+use free::{FreeLists, Local};
+use std::fmt;
+use std::sync::Arc;
+use sync::FrameQueue;
+
+#[cfg(not(loom))]
+use std::sync::Arc as ListArc;
+#[cfg(loom)]
+use sync::Arc as ListArc;
+
+/// How many frames of which size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Number of frames.
+    pub frames: usize,
+    /// Bytes that a frame holds. Its stride in memory is the next power of two, at least 64.
+    pub frame_size: usize,
+    /// Number of big frames; usually 0.
+    pub big_frames: usize,
+    /// Bytes that a big frame holds. Its stride is the next multiple of the frames' stride.
+    pub big_size: usize,
+}
+
+impl Geometry {
+    /// Frames of one size.
+    #[must_use]
+    pub fn new(frames: usize, frame_size: usize) -> Self {
+        Self { frames, frame_size, big_frames: 0, big_size: 0 }
+    }
+
+    /// Distance in bytes from one frame to the next.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.frame_size.max(64).checked_next_power_of_two().unwrap_or(usize::MAX)
+    }
+
+    /// Distance in bytes from one big frame to the next.
+    #[must_use]
+    pub fn big_stride(&self) -> usize {
+        self.big_size.max(1).checked_next_multiple_of(self.stride()).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of memory that all of it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`] if there is no frame, more than 2³¹, or more bytes than an address can tell.
+    pub fn bytes(&self) -> Result<usize> {
+        const MOST: usize = 1 << 31;
+        let refuse = |option, value: usize, expected: &str| {
+            Err(Error::BadOption { option, value: value.to_string(), expected: expected.to_owned() })
+        };
+        if self.frames == 0 || self.frames > MOST || self.big_frames > MOST {
+            return refuse("frames", self.frames, "1 to 2147483648 frames");
+        }
+        let small = self.stride().checked_mul(self.frames);
+        let big = if self.big_frames == 0 { Some(0) } else { self.big_stride().checked_mul(self.big_frames) };
+        match small.zip(big).and_then(|(s, b)| s.checked_add(b)).filter(|n| isize::try_from(*n).is_ok()) {
+            Some(bytes) => Ok(bytes),
+            None => refuse("frame_size", self.frame_size, "frames that fit into memory"),
+        }
+    }
+}
+
+/// The frames. Lives as long as a socket or a context of it.
+pub struct Pool {
+    id: u32,
+    memory: Memory,
+    geometry: Geometry,
+    shift: u32,
+    /// Offset of the first big frame; past every offset if there is none.
+    big_start: usize,
+    big_stride: usize,
+    lists: ListArc<FreeLists>,
+    big: FrameQueue<u32>,
+}
+
+impl Pool {
+    /// A pool on memory of its own from the heap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Geometry::bytes`]; [`Error::NoMemory`].
+    pub fn heap(geometry: Geometry) -> Result<Arc<Self>> {
+        Self::new(geometry, Memory::heap(geometry.bytes()?)?)
+    }
+
+    /// A pool on given memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Geometry::bytes`]; [`Error::NoMemory`] if the memory is shorter than that.
+    pub fn new(geometry: Geometry, memory: Memory) -> Result<Arc<Self>> {
+        if memory.len() < geometry.bytes()? {
+            return Err(Error::NoMemory);
+        }
+        let stride = geometry.stride();
+        let big = FrameQueue::new(geometry.big_frames.max(1));
+        for frame in 0..geometry.big_frames as u32 {
+            let _ = big.push(frame);
+        }
+        register(|id| {
+            Ok(Self {
+                id,
+                memory,
+                geometry,
+                shift: stride.trailing_zeros(),
+                big_start: if geometry.big_frames == 0 { usize::MAX } else { stride * geometry.frames },
+                big_stride: geometry.big_stride(),
+                lists: ListArc::new(FreeLists::new(geometry.frames as u32)),
+                big,
+            })
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its frames.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Its memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Frames on loan: neither free nor in a ring. Exact when no other thread is moving frames; 0 when every token and
+    /// payload has been dropped.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.lists.in_flight() + (self.geometry.big_frames - self.big.len().min(self.geometry.big_frames))
+    }
+
+    /// How many sockets draw on it.
+    #[must_use]
+    pub fn sharers(&self) -> usize {
+        self.lists.sharers()
+    }
+
+    /// Where the frame begins in which this packet lies, and how many bytes it holds.
+    #[inline]
+    fn frame(&self, desc: BufferDesc) -> (usize, usize) {
+        if desc.0 >= self.big_start {
+            let at = desc.0 - self.big_start;
+            (self.big_start + at - at % self.big_stride, self.geometry.big_size)
+        } else {
+            (desc.0 >> self.shift << self.shift, self.geometry.frame_size)
+        }
+    }
+
+    #[inline]
+    fn buffer(&self, desc: BufferDesc, len: usize) -> *mut [u8] {
+        debug_assert!(desc.0 + len <= self.memory.len(), "frame {} + {len} outside the pool", desc.0);
+        // Wrapping: the function is safe; whoever dereferences the pointer vouches that the descriptor is the pool's.
+        std::ptr::slice_from_raw_parts_mut(self.memory.base().as_ptr().wrapping_add(desc.0), len)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_big(&self, desc: BufferDesc) {
+        let frame = (desc.0 - self.big_start) / self.big_stride;
+        let pushed = self.big.push(frame as u32);
+        debug_assert!(pushed.is_ok(), "big frame {frame} released twice");
+    }
+}
+
+// SAFETY: the memory lives as long as the pool; frames are disjoint and initialised.
+unsafe impl Home for Pool {
+    unsafe fn give_back(&self, desc: BufferDesc) {
+        if desc.0 >= self.big_start {
+            self.release_big(desc);
+        } else {
+            self.lists.give_back((desc.0 >> self.shift) as u32);
+        }
+    }
+
+    unsafe fn bytes(&self, desc: BufferDesc, len: usize) -> *mut [u8] {
+        self.buffer(desc, len)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("id", &self.id).field("geometry", &self.geometry).finish_non_exhaustive()
+    }
+}
+
+/// A handle on a pool: the [`Context`] of every backend whose frames are plain memory.
+///
+/// The one inside a socket has a stack of free frames and recycles onto it without an atomic; a clone has none and
+/// sends frames home through the pool's queue.
+#[derive(Debug)]
+pub struct PoolContext {
+    local: Option<Local>,
+    pool: Arc<Pool>,
+}
+
+impl PoolContext {
+    /// A handle with a stack of its own, for a socket.
+    #[must_use]
+    pub fn attach(pool: &Arc<Pool>) -> Self {
+        Self { local: Some(Local::new(&pool.lists)), pool: pool.clone() }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Takes a free frame; the descriptor is its first byte. The caller owns the frame until it releases it or makes a
+    /// [`Token`] of it. `None` if no frame is free, or if this is a clone without a stack.
+    #[inline]
+    #[must_use = "the frame is lost until it is released"]
+    pub fn take(&self) -> Option<BufferDesc> {
+        let frame = self.local.as_ref()?.take()?;
+        Some(BufferDesc((frame as usize) << self.pool.shift))
+    }
+
+    /// Takes a free big frame, as [`take`](Self::take).
+    #[must_use = "the frame is lost until it is released"]
+    pub fn take_big(&self) -> Option<BufferDesc> {
+        let frame = self.pool.big.pop()?;
+        Some(BufferDesc(self.pool.big_start + frame as usize * self.pool.big_stride))
+    }
+
+    /// Takes a frame, big if it must be, as a payload of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if none is free, [`Error::TooBigPacket`] if no frame is that long.
+    #[inline]
+    pub fn alloc(&self, len: usize) -> Result<crate::api::Payload<'_, Self>> {
+        let geometry = &self.pool.geometry;
+        let desc = if len <= geometry.frame_size {
+            self.take()
+        } else if len <= geometry.big_size && geometry.big_frames > 0 {
+            self.take_big()
+        } else {
+            return Err(Error::TooBigPacket(len));
+        };
+        let desc = desc.ok_or(Error::NoMemory)?;
+        // SAFETY: the frame just came off a free list, so it is ours; its memory is initialised and holds `len` bytes.
+        Ok(self.packet(unsafe { Token::new(desc.0, len as u32, self.pool.id) }))
+    }
+
+    /// Takes a frame and copies a packet into it.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc).
+    #[inline]
+    pub fn copy_in(&self, packet: &[u8]) -> Result<Token> {
+        let mut payload = self.alloc(packet.len())?;
+        payload.copy_from_slice(packet);
+        Ok(payload.into_token())
+    }
+
+    /// Says how many frames are in this socket's rings, so that [`Pool::in_flight`] does not count them.
+    #[inline]
+    pub fn set_in_rings(&self, frames: usize) {
+        if let Some(local) = &self.local {
+            local.set_in_rings(frames);
+        }
+    }
+
+    /// Free frames on this socket's own stack.
+    #[must_use]
+    pub fn local_free(&self) -> usize {
+        self.local.as_ref().map_or(0, Local::len)
+    }
+
+    /// The first byte of the frame in which this packet lies.
+    #[inline]
+    #[must_use]
+    pub fn frame_start(&self, desc: BufferDesc) -> BufferDesc {
+        BufferDesc(self.pool.frame(desc).0)
+    }
+}
+
+impl Clone for PoolContext {
+    fn clone(&self) -> Self {
+        Self { local: None, pool: self.pool.clone() }
+    }
+}
+
+// SAFETY: the id comes from `register`; `Pool` keeps frames disjoint and initialised, and its memory alive and in place
+// while any context holds the `Arc`; `capacity` ends at the frame's end.
+unsafe impl Context for PoolContext {
+    #[inline]
+    fn pool_id(&self) -> u32 {
+        self.pool.id
+    }
+
+    #[inline]
+    unsafe fn unsafe_buffer(&self, buf_idx: BufferDesc, size: usize) -> *mut [u8] {
+        self.pool.buffer(buf_idx, size)
+    }
+
+    #[inline]
+    unsafe fn release(&self, buf_idx: BufferDesc) {
+        if buf_idx.0 >= self.pool.big_start {
+            return self.pool.release_big(buf_idx);
+        }
+        let frame = (buf_idx.0 >> self.pool.shift) as u32;
+        match &self.local {
+            Some(local) => local.put(frame),
+            None => self.pool.lists.give_back(frame),
+        }
+    }
+
+    #[inline]
+    fn capacity(&self, buf_idx: BufferDesc) -> usize {
+        let (start, size) = self.pool.frame(buf_idx);
+        (start + size).saturating_sub(buf_idx.0)
+    }
+}
