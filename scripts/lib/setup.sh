@@ -34,7 +34,7 @@ need_packages() {
 need_rust() {
   [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
   command -v cargo >/dev/null ||
-    die "no cargo. Debian 12's own is too old; install rustup (https://rustup.rs), it fetches what rust-toolchain.toml names"
+    die "no cargo. Debian 12's own is too old; install Rust with rustup; it fetches the version that rust-toolchain.toml names"
   (cd "$top" && cargo --version) >/dev/null 2>&1 ||
     die "cargo does not run here: $(cd "$top" && cargo --version 2>&1 | tail -1)"
 }

@@ -3,3 +3,15 @@
 
 #[cfg(target_os = "linux")]
 pub mod netns;
+
+/// Says that a test, or a part of one, cannot run on this machine, and why. `scripts/test.sh` collects these lines from
+/// the file that `NETHUNS_SKIP_LOG` names, since the test harness hides what a passing test prints.
+pub fn skip(test: &str, reason: impl std::fmt::Display) {
+    let line = format!("SKIPPED {test}: {reason}\n");
+    print!("{line}");
+    if let Some(log) = std::env::var_os("NETHUNS_SKIP_LOG") {
+        use std::io::Write;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let _ = log.and_then(|mut log| log.write_all(line.as_bytes()));
+    }
+}

@@ -18,7 +18,7 @@ impl Lab {
     pub fn enter(test: &str) -> Option<Self> {
         // SAFETY: unshare takes no pointers; it affects this thread only.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            println!("SKIPPED {test}: needs root (unshare: {})", std::io::Error::last_os_error());
+            super::skip(test, format_args!("needs root (unshare: {})", std::io::Error::last_os_error()));
             return None;
         }
         for which in ["default", "all"] {

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# All tests. Installs what it needs (Debian packages, by name), says what it does, ends with what was skipped and why.
+#
+#   scripts/test.sh            everything
+#   scripts/test.sh STEP...    some of: style features tests models sanitizer bench demo
+#
+# As root it also makes network namespaces of its own and runs the tests that need interfaces; without root those are
+# reported as skipped. With CI=true a skip is a failure, but for what CI's machine cannot have (a netmap module).
+set -uo pipefail
+. "$(dirname "$0")/lib/setup.sh"
+cd "$top"
+
+steps=("$@")
+[ ${#steps[@]} = 0 ] && steps=(style features tests models sanitizer bench demo)
+
+need_library
+need_packages clang iproute2 ethtool tcpdump tshark iputils-ping shellcheck
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+export NETHUNS_SKIP_LOG="$logs/skipped"
+: >"$NETHUNS_SKIP_LOG"
+export CARGO_TERM_COLOR=never RUST_BACKTRACE=1
+passed=0 failed=0
+failures=()
+
+# check NAME COMMAND...: runs it, counts it, shows its output only if it fails.
+check() {
+  local name=$1 start=$SECONDS
+  shift
+  if "$@" >"$logs/out" 2>&1; then
+    passed=$((passed + 1))
+    printf '  ok    %s (%ds)\n' "$name" $((SECONDS - start))
+  else
+    failed=$((failed + 1))
+    failures+=("$name")
+    printf '  FAIL  %s (%ds)\n' "$name" $((SECONDS - start))
+    tail -n 120 "$logs/out" | sed 's/^/        /'
+  fi
+}
+
+# tests NAME CARGO-TEST-ARGUMENTS...: as check, and counts the single tests.
+tests() {
+  local name=$1 start=$SECONDS ok bad
+  shift
+  local code=0
+  cargo "$@" >"$logs/out" 2>&1 || code=$?
+  ok=$(awk '/^test result:/ {n += $4} END {print n + 0}' "$logs/out")
+  bad=$(awk '/^test result:/ {n += $6} END {print n + 0}' "$logs/out")
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  if [ "$code" = 0 ] && [ "$ok" -gt 0 ]; then
+    printf '  ok    %s: %d tests (%ds)\n' "$name" "$ok" $((SECONDS - start))
+  else
+    [ "$bad" = 0 ] && failed=$((failed + 1))
+    failures+=("$name")
+    printf '  FAIL  %s: %d passed, %d failed (%ds)\n' "$name" "$ok" "$bad" $((SECONDS - start))
+    grep -vE '^test .* ok$|^ +(Compiling|Downloaded|Downloading)' "$logs/out" | tail -n 150 | sed 's/^/        /'
+  fi
+}
+
+skipped() { printf 'SKIPPED %s\n' "$*" >>"$NETHUNS_SKIP_LOG"; }
+
+# Each feature alone, and all of them.
+sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--features full")
+
+step_style() {
+  say "style: formatting, shell scripts"
+  check "cargo fmt" cargo fmt --all --check
+  check "shellcheck" shellcheck -x -S warning scripts/*.sh scripts/lib/*.sh .ci/run
+}
+
+step_features() {
+  say "features: clippy and rustdoc for each feature alone and for all"
+  local set
+  for set in "${sets[@]}"; do
+    # shellcheck disable=SC2086  # the sets are words
+    check "clippy $set" cargo clippy --all-targets $set -- -D warnings
+    # shellcheck disable=SC2086
+    RUSTDOCFLAGS="-D warnings" check "rustdoc $set" cargo doc --no-deps $set
+  done
+}
+
+step_tests() {
+  say "tests: unit, integration and documentation tests"
+  [ "$(id -u)" = 0 ] || say "not root: tests that need interfaces of their own are skipped"
+  tests "without features" test --no-default-features
+  tests "all features" test --features full
+}
+
+step_models() {
+  say "models: every interleaving of what threads share (loom)"
+  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test --release --no-default-features --lib model
+}
+
+step_sanitizer() {
+  say "sanitizer: AddressSanitizer over the tests of api, pool, mem and af_xdp"
+  local host
+  host=$(rustc -vV | awk '/^host:/ {print $2}')
+  if ! cargo +nightly --version >/dev/null 2>&1; then
+    skipped "AddressSanitizer: no nightly toolchain (rustup toolchain install nightly)"
+    return
+  fi
+  RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
+    +nightly test --target "$host" --no-default-features --features af_xdp --lib --tests
+}
+
+step_bench() {
+  say "bench: the benchmarks, quickly, so that they cannot rot"
+  [ "$(id -u)" = 0 ] || { skipped "scripts/bench.sh packets --quick: needs root for network namespaces"; return; }
+  check "bench.sh packets --quick" ./scripts/bench.sh packets --quick
+}
+
+step_demo() {
+  say "demo: what README.md promises"
+  check "demo.sh --mem" ./scripts/demo.sh --mem --seconds 2
+  [ "$(id -u)" = 0 ] || { skipped "scripts/demo.sh over AF_XDP: needs root for network namespaces"; return; }
+  check "demo.sh" ./scripts/demo.sh --seconds 3
+}
+
+for step in "${steps[@]}"; do
+  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests models sanitizer bench demo"
+  "step_$step"
+done
+
+echo
+sort -u "$NETHUNS_SKIP_LOG"
+skips=$(sort -u "$NETHUNS_SKIP_LOG" | wc -l)
+if [ "${CI:-}" = true ] && sort -u "$NETHUNS_SKIP_LOG" | grep -qv '^SKIPPED netmap'; then
+  failed=$((failed + 1))
+  failures+=("skipped in CI, where everything can run")
+fi
+[ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skips"
+[ "$failed" = 0 ]
