@@ -7,8 +7,9 @@
 # As root it also makes network namespaces of its own and runs the tests that need interfaces; without root those are
 # reported as skipped. With CI=true a skip is a failure, but for what CI's machine cannot have (a netmap module).
 set -uo pipefail
+# shellcheck source=lib/setup.sh
 . "$(dirname "$0")/lib/setup.sh"
-cd "$top"
+cd "$top" || exit
 
 steps=("$@")
 [ ${#steps[@]} = 0 ] && steps=(style features tests models sanitizer bench demo)
@@ -67,7 +68,7 @@ sets=("--no-default-features" "--no-default-features --features pcap" "--no-defa
 step_style() {
   say "style: formatting, shell scripts"
   check "cargo fmt" cargo fmt --all --check
-  check "shellcheck" shellcheck -x -S warning scripts/*.sh scripts/lib/*.sh .ci/run
+  check "shellcheck" shellcheck -x -P SCRIPTDIR -S warning scripts/*.sh scripts/lib/*.sh .ci/run
 }
 
 step_features() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts share: finding the tools they need, and installing what is missing.
 # Sourced, not run. Every function says what it does before it does it.
 
