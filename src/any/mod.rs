@@ -1,1 +1,119 @@
 //! A backend chosen at run time by its port spec.
+//!
+//! ```text
+//!   "mem:a"          ┐                ┌ mem::Sock
+//!   "pcap:eth0"      │                │ pcap::Sock
+//!   "pcap:t.pcapng"  ├─▶ any::Sock ──▶┤ pcap::Sock
+//!   "af_xdp:eth0"    │                │ af_xdp::Sock
+//!   "mem:a?loss=1%"  ┘                └ mem::faults::Faults over any of these
+//! ```
+//!
+//! [`Sock`] implements [`Socket`](crate::api::Socket) by one `match` per call, so a batch is dispatched once. All
+//! backends lend frames of a [`pool`](crate::pool), so payloads and tokens are those of the backend itself: nothing is
+//! wrapped, nothing is copied.
+//!
+//! # Which backend
+//!
+//! The scheme says it. A name without one is taken for a capture file if it ends in `.pcap`, `.pcapng` or `.cap` or
+//! names a file that exists; for anything else there is an error that lists what could be meant. An interface is not
+//! guessed at: the same `eth0` behaves differently under every engine (who sees the packets, whether the kernel still
+//! does), and a program that silently got another one than it asked for lies about its path.
+//!
+//! # Faults
+//!
+//! Any port can be made a bad one: the options of [`faults`](crate::mem::faults) (`loss`, `dup`, `reorder`, `corrupt`,
+//! `delay`, `jitter`, `rate`, …) are understood after every port spec and never reach the backend.
+
+mod sock;
+
+pub use sock::Sock;
+
+use crate::api::Flags;
+use crate::mem::MemFlags;
+
+/// The configuration of whichever backend the port spec names: each has its own part, the others are ignored.
+///
+/// ```
+/// use nethuns_rs::{any::AnyFlags, mem::MemFlags};
+/// let flags = AnyFlags::from(MemFlags { queue: 16, ..MemFlags::default() });
+/// assert_eq!(flags.mem.queue, 16);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct AnyFlags {
+    /// For `mem:`.
+    pub mem: MemFlags,
+}
+
+impl Flags for AnyFlags {}
+
+impl From<MemFlags> for AnyFlags {
+    fn from(mem: MemFlags) -> Self {
+        Self { mem, ..Self::default() }
+    }
+}
+
+/// A backend as port specs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backend {
+    /// What its port specs begin with.
+    pub scheme: &'static str,
+    /// A port spec for it.
+    pub example: &'static str,
+    /// What it is, and what it needs.
+    pub about: &'static str,
+    /// Whether it is in this build.
+    pub compiled: bool,
+    /// What puts it into a build, where it is not.
+    pub enable: &'static str,
+}
+
+/// Every backend there is, in this build or not, for the help of a program.
+///
+/// ```
+/// for backend in nethuns_rs::any::backends().iter().filter(|b| b.compiled) {
+///     println!("{:<16} {}", backend.example, backend.about);
+/// }
+/// ```
+#[must_use]
+pub fn backends() -> &'static [Backend] {
+    const ALL: &[Backend] = &[
+        Backend {
+            scheme: "mem",
+            example: "mem:name",
+            about: "a wire in memory between the sockets of one process; needs no rights",
+            compiled: true,
+            enable: "always there",
+        },
+        Backend {
+            scheme: "pcap",
+            example: "pcap:eth0",
+            about: "libpcap: an interface (needs CAP_NET_RAW), or a capture file such as pcap:trace.pcapng",
+            compiled: false,
+            enable: "build with `--features pcap`",
+        },
+        Backend {
+            scheme: "af_xdp",
+            example: "af_xdp:eth0",
+            about: "AF_XDP on Linux; needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
+            compiled: false,
+            enable: "build on Linux with `--features af_xdp`",
+        },
+        Backend {
+            scheme: "netmap",
+            example: "netmap:eth0",
+            about: "netmap on Linux and FreeBSD",
+            compiled: false,
+            enable: "not in this version",
+        },
+        Backend {
+            scheme: "dpdk",
+            example: "dpdk:0000:01:00.0",
+            about: "DPDK on Linux",
+            compiled: false,
+            enable: "not in this version",
+        },
+    ];
+    ALL
+}

@@ -1,0 +1,192 @@
+//! The socket: an enum and one `match` per call.
+
+use super::{AnyFlags, backends};
+use crate::api::{
+    Batch, Context, Interest, LinkInfo, Metadata, MetadataType, Mode, Payload, PortSpec, Socket, Stats, Token,
+};
+use crate::errors::{Error, Refused, Result};
+use crate::mem;
+use crate::pool::PoolContext;
+use std::path::Path;
+use std::time::Duration;
+
+/// A socket of the backend that its port spec names.
+#[derive(Debug)]
+pub struct Sock(Port);
+
+#[derive(Debug)]
+enum Port {
+    Mem(mem::Sock),
+}
+
+/// Does the same with the socket of whichever backend it is.
+macro_rules! each {
+    ($me:expr, $socket:ident => $what:expr) => {
+        match &$me.0 {
+            Port::Mem($socket) => $what,
+        }
+    };
+}
+
+/// Which backend a spec means.
+fn scheme(spec: &PortSpec) -> Result<&'static str> {
+    if let Some(scheme) = spec.scheme {
+        return Ok(scheme);
+    }
+    let path = Path::new(&spec.name);
+    let capture = path.extension().is_some_and(|e| ["pcap", "pcapng", "cap"].iter().any(|c| e.eq_ignore_ascii_case(c)));
+    if capture || path.is_file() {
+        return Ok("pcap");
+    }
+    let choice: Vec<String> =
+        backends().iter().filter(|b| b.compiled).map(|b| format!("`{}:{}`", b.scheme, spec.name)).collect();
+    Err(Error::PortSpec {
+        spec: spec.text().to_owned(),
+        problem: format!("say which backend: {} (only capture files go without)", choice.join(" or ")),
+    })
+}
+
+/// A backend that is not in this build.
+fn absent(spec: &PortSpec, scheme: &str) -> Error {
+    let enable = backends().iter().find(|b| b.scheme == scheme).map_or("", |b| b.enable);
+    Error::unsupported(format!("port {}: backend `{scheme}`", spec.text()), enable)
+}
+
+impl Sock {
+    /// Opens the port without faults.
+    fn open(spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
+        let port = match scheme(spec)? {
+            "mem" => Port::Mem(mem::Sock::create(spec.text(), queue, flags.mem)?),
+            other => return Err(absent(spec, other)),
+        };
+        Ok(Self(port))
+    }
+
+    /// The scheme of the backend behind it.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match &self.0 {
+            Port::Mem(_) => "mem",
+        }
+    }
+}
+
+impl Socket for Sock {
+    type Context = PoolContext;
+    type Metadata = MetadataType;
+    type Flags = AnyFlags;
+
+    fn create(portspec: &str, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
+        Self::open(&PortSpec::parse(portspec)?, queue, flags)
+    }
+
+    #[inline]
+    fn context(&self) -> &PoolContext {
+        each!(self, socket => socket.context())
+    }
+
+    #[inline]
+    fn recv_token(&self) -> Result<(Token, MetadataType)> {
+        each!(self, socket => socket.recv_token().map(|(token, meta)| (token, meta.into_enum())))
+    }
+
+    #[inline]
+    fn send(&self, packet: &[u8]) -> Result<()> {
+        each!(self, socket => socket.send(packet))
+    }
+
+    #[inline]
+    fn flush(&self) {
+        each!(self, socket => socket.flush());
+    }
+
+    #[inline]
+    fn recv(&self) -> Result<(Payload<'_, PoolContext>, MetadataType)> {
+        each!(self, socket => socket.recv().map(|(packet, meta)| (packet, meta.into_enum())))
+    }
+
+    #[inline]
+    fn recv_each(&self, max: usize, mut f: impl FnMut(Token, MetadataType)) -> Result<usize> {
+        each!(self, socket => socket.recv_each(max, |token, meta| f(token, meta.into_enum())))
+    }
+
+    #[inline]
+    fn recv_tokens<const N: usize>(&self, batch: &mut Batch<N>) -> Result<usize> {
+        each!(self, socket => socket.recv_tokens(batch))
+    }
+
+    #[inline]
+    fn send_batch<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
+        each!(self, socket => socket.send_batch(packets))
+    }
+
+    #[inline]
+    fn alloc(&self, len: usize) -> Result<Payload<'_, PoolContext>> {
+        each!(self, socket => socket.alloc(len))
+    }
+
+    #[inline]
+    fn send_token(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
+        each!(self, socket => socket.send_token(token))
+    }
+
+    #[inline]
+    fn send_payload<'ctx, C: Context>(
+        &self,
+        payload: Payload<'ctx, C>,
+    ) -> std::result::Result<(), Refused<Payload<'ctx, C>>> {
+        each!(self, socket => socket.send_payload(payload))
+    }
+
+    #[inline]
+    fn send_tokens(&self, tokens: &mut Vec<Token>) -> Result<usize> {
+        each!(self, socket => socket.send_tokens(tokens))
+    }
+
+    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
+        each!(self, socket => socket.wait(interest, timeout))
+    }
+
+    fn drain(&self, timeout: Duration) -> Result<bool> {
+        each!(self, socket => socket.drain(timeout))
+    }
+
+    fn create_sharing(&self, portspec: &str, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
+        let spec = PortSpec::parse(portspec)?;
+        let wanted = scheme(&spec)?;
+        let port = match &self.0 {
+            Port::Mem(socket) if wanted == "mem" => Port::Mem(socket.create_sharing(spec.text(), queue, flags.mem)?),
+            _ => {
+                return Err(Error::unsupported(
+                    format!("sharing a pool of backend `{}` with {portspec}", self.scheme()),
+                    "only ports of one backend share a pool: open it with `create`, packets are then copied",
+                ));
+            }
+        };
+        Ok(Self(port))
+    }
+
+    fn stats(&self) -> Stats {
+        each!(self, socket => socket.stats())
+    }
+
+    fn link(&self) -> Result<LinkInfo> {
+        each!(self, socket => socket.link())
+    }
+
+    fn frames_in_flight(&self) -> Option<usize> {
+        each!(self, socket => socket.frames_in_flight())
+    }
+
+    fn mode(&self) -> Mode {
+        each!(self, socket => socket.mode())
+    }
+}
+
+/// The descriptor of the backend's socket.
+#[cfg(unix)]
+impl std::os::fd::AsFd for Sock {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        each!(self, socket => std::os::fd::AsFd::as_fd(socket))
+    }
+}
