@@ -43,7 +43,7 @@ pub unsafe trait Context: Sized + Clone + Send + 'static {
     }
 
     /// Whether the token is of this pool.
-    #[inline]
+    #[inline(always)]
     fn check_token(&self, token: &Token) -> bool {
         token.pool_id() == self.pool_id()
     }
@@ -53,7 +53,7 @@ pub unsafe trait Context: Sized + Clone + Send + 'static {
     /// # Panics
     ///
     /// If the token is of another pool. It is not lost: its frame goes home as the panic unwinds.
-    #[inline]
+    #[inline(always)]
     fn packet<'ctx>(&'ctx self, token: Token) -> Payload<'ctx, Self> {
         Payload::new(token, self)
     }

@@ -27,7 +27,7 @@ pub struct Payload<'ctx, Ctx: Context> {
 }
 
 impl<'ctx, Ctx: Context> Payload<'ctx, Ctx> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(token: Token, ctx: &'ctx Ctx) -> Self {
         if token.pool_id() != ctx.pool_id() {
             foreign(token, ctx.pool_id());
@@ -36,7 +36,7 @@ impl<'ctx, Ctx: Context> Payload<'ctx, Ctx> {
     }
 
     /// Ends the borrow and keeps the frame.
-    #[inline]
+    #[inline(always)]
     pub fn into_token(self) -> Token {
         let mut me = ManuallyDrop::new(self);
         // SAFETY: `me` is never dropped or used again, so the token is moved out exactly once.
@@ -86,7 +86,7 @@ impl<'ctx, Ctx: Context> Payload<'ctx, Ctx> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes(&self) -> *mut [u8] {
         // SAFETY: the token is the loan; `new` checked the pool, `Token::new` and `resize` vouch for the length.
         unsafe { self.ctx.unsafe_buffer(self.token.buffer_desc(), self.token.size() as usize) }
@@ -102,7 +102,7 @@ fn foreign(token: Token, pool: u32) -> ! {
 impl<Ctx: Context> Deref for Payload<'_, Ctx> {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         // SAFETY: the memory lives as long as the context, which 'ctx borrows, and the loan makes it ours alone.
         unsafe { &*self.bytes() }
@@ -110,7 +110,7 @@ impl<Ctx: Context> Deref for Payload<'_, Ctx> {
 }
 
 impl<Ctx: Context> DerefMut for Payload<'_, Ctx> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`; `&mut self` excludes every other reference into the frame.
         unsafe { &mut *self.bytes() }

@@ -18,6 +18,7 @@
 
 mod clock;
 pub mod faults;
+mod ring;
 mod sock;
 mod wire;
 

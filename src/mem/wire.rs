@@ -1,9 +1,11 @@
 //! The wire: its pool, the inboxes on it, and how a receiver that waits is woken.
 
+#![allow(unsafe_code)]
+
+use super::ring::{Entry, FrameRing};
 use crate::api::Token;
 use crate::errors::{Error, Result};
 use crate::pool::{Geometry, Pool};
-use crossbeam_queue::ArrayQueue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -55,7 +57,7 @@ impl Wire {
                 wire
             }
         };
-        let inbox = Arc::new(Inbox::new(queue));
+        let inbox = Arc::new(Inbox::new(wire.pool.clone(), queue));
         lock(&wire.inboxes).push(inbox.clone());
         wire.generation.fetch_add(1, Ordering::Release);
         Ok((wire, inbox))
@@ -79,15 +81,17 @@ impl Wire {
 
     /// Frames on loan to programs: those in inboxes are on the wire.
     pub(super) fn in_flight(&self) -> usize {
-        let queued: usize = lock(&self.inboxes).iter().map(|inbox| inbox.queue.len()).sum();
+        let queued: usize = lock(&self.inboxes).iter().map(|inbox| inbox.len()).sum();
         self.pool.in_flight().saturating_sub(queued)
     }
 }
 
-/// What has arrived at one socket. Holds tokens, so that whatever is left in it goes home with it.
+/// What has arrived at one socket. Whatever is left in it goes home with it.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    queue: ArrayQueue<Token>,
+    queue: FrameRing,
+    /// Where its frames belong.
+    pool: Arc<Pool>,
     /// Packets that found the queue full.
     pub(super) full: AtomicU64,
     /// Packets for which there was no frame to copy them into.
@@ -102,9 +106,10 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    fn new(queue: usize) -> Self {
+    fn new(pool: Arc<Pool>, depth: usize) -> Self {
         Self {
-            queue: ArrayQueue::new(queue),
+            queue: FrameRing::new(pool.geometry().frames, depth),
+            pool,
             full: AtomicU64::new(0),
             no_frame: AtomicU64::new(0),
             armed: AtomicBool::new(false),
@@ -115,10 +120,15 @@ impl Inbox {
         }
     }
 
-    /// Puts a packet in; gives it back if the queue is full.
-    #[inline]
+    /// Puts a packet of this wire's pool in; gives it back if the queue is full.
+    #[inline(always)]
     pub(super) fn push(&self, token: Token) -> std::result::Result<(), Token> {
-        self.queue.push(token)
+        if self.queue.is_full() {
+            return Err(token);
+        }
+        let (frame, len) = self.pool.to_frame(token)?;
+        self.queue.push(Entry { frame, len });
+        Ok(())
     }
 
     #[inline]
@@ -126,17 +136,26 @@ impl Inbox {
         self.queue.is_full()
     }
 
-    #[inline]
+    /// Takes the oldest packet out. Called by the socket that the inbox is of, and by nobody else.
+    #[inline(always)]
     pub(super) fn pop(&self) -> Option<Token> {
-        match self.queue.pop() {
+        match self.take() {
             #[cfg(unix)]
             None if self.bell.get().is_some() => self.pop_and_arm(),
             packet => packet,
         }
     }
 
+    #[inline(always)]
+    fn take(&self) -> Option<Token> {
+        let entry = self.queue.pop()?;
+        // SAFETY: `push` took the token apart; the queue hands each entry out once, to its one consumer: the socket that
+        // owns the inbox, or `drop`.
+        Some(unsafe { self.pool.from_frame(entry.frame, entry.len) })
+    }
+
     fn clear(&self) {
-        while self.queue.pop().is_some() {}
+        while self.take().is_some() {}
     }
 
     /// The queue is empty and somebody polls the descriptor: silence it, and look again.
@@ -149,7 +168,7 @@ impl Inbox {
         }
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let packet = self.queue.pop();
+        let packet = self.take();
         if packet.is_some() {
             // More may be there than this one: stay readable until the queue is seen empty again.
             self.ring();
@@ -204,6 +223,11 @@ impl Inbox {
         self.queue.is_empty()
     }
 
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// A descriptor that is readable while packets wait.
     #[cfg(unix)]
     pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -220,5 +244,11 @@ impl Inbox {
         self.armed.store(true, Ordering::Relaxed);
         self.notify();
         reader.as_fd()
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

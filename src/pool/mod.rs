@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   memory: | frame 0 | frame 1 | … | frame n-1 | big 0 | big 1 | … |
-//!            ◀─stride─▶ (a power of two)         ◀─big_stride─▶
+//!            ◀─stride─▶                         ◀─big_stride─▶
 //!   BufferDesc = offset in bytes of a packet's first byte; its frame is offset / stride
 //! ```
 //!
@@ -21,7 +21,7 @@
 mod free;
 mod memory;
 pub(crate) mod registry;
-mod sync;
+pub(crate) mod sync;
 
 pub use memory::Memory;
 pub use registry::{Home, register};
@@ -43,7 +43,7 @@ use sync::Arc as ListArc;
 pub struct Geometry {
     /// Number of frames.
     pub frames: usize,
-    /// Bytes that a frame holds. Its stride in memory is the next power of two, at least 64.
+    /// Bytes that a frame holds. On given memory its stride is the next power of two, at least 64, as engines want it.
     pub frame_size: usize,
     /// Number of big frames; usually 0.
     pub big_frames: usize,
@@ -92,12 +92,38 @@ impl Geometry {
     }
 }
 
+/// Distance from one frame to the next, with its reciprocal, so that finding a frame takes no division.
+#[derive(Clone, Copy)]
+struct Stride {
+    bytes: usize,
+    /// ⌈2⁶⁴ / bytes⌉: exact for every offset below 2⁶⁴ / bytes, which is more than a memory can hold here.
+    reciprocal: u64,
+}
+
+impl Stride {
+    fn new(bytes: usize) -> Self {
+        Self { bytes, reciprocal: u64::MAX / bytes as u64 + 1 }
+    }
+
+    /// Offset of a frame.
+    #[inline(always)]
+    fn offset(self, frame: u32) -> usize {
+        frame as usize * self.bytes
+    }
+
+    /// The frame that an offset lies in.
+    #[inline(always)]
+    fn frame(self, offset: usize) -> u32 {
+        ((offset as u128 * u128::from(self.reciprocal)) >> 64) as u32
+    }
+}
+
 /// The frames. Lives as long as a socket or a context of it.
 pub struct Pool {
     id: u32,
     memory: Memory,
     geometry: Geometry,
-    shift: u32,
+    stride: Stride,
     /// Offset of the first big frame; past every offset if there is none.
     big_start: usize,
     big_stride: usize,
@@ -106,16 +132,26 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool on memory of its own from the heap.
+    /// A pool on memory of its own from the heap. Its frames are an odd number of cache lines apart, so that their first
+    /// bytes do not all compete for the same sets of the cache.
     ///
     /// # Errors
     ///
     /// As [`Geometry::bytes`]; [`Error::NoMemory`].
     pub fn heap(geometry: Geometry) -> Result<Arc<Self>> {
-        Self::new(geometry, Memory::heap(geometry.bytes()?)?)
+        const LINE: usize = 64;
+        geometry.bytes()?;
+        let lines = geometry.frame_size.div_ceil(LINE).max(1) | 1;
+        let big = geometry.big_size.checked_next_multiple_of(LINE).ok_or(Error::NoMemory)?;
+        let bytes = (lines * LINE)
+            .checked_mul(geometry.frames)
+            .zip(big.checked_mul(geometry.big_frames))
+            .and_then(|(small, big)| small.checked_add(big))
+            .ok_or(Error::NoMemory)?;
+        Self::with_strides(geometry, lines * LINE, big, Memory::heap(bytes)?)
     }
 
-    /// A pool on given memory.
+    /// A pool on given memory, with the strides of its geometry.
     ///
     /// # Errors
     ///
@@ -124,7 +160,10 @@ impl Pool {
         if memory.len() < geometry.bytes()? {
             return Err(Error::NoMemory);
         }
-        let stride = geometry.stride();
+        Self::with_strides(geometry, geometry.stride(), geometry.big_stride(), memory)
+    }
+
+    fn with_strides(geometry: Geometry, stride: usize, big_stride: usize, memory: Memory) -> Result<Arc<Self>> {
         let big = FrameQueue::new(geometry.big_frames.max(1));
         for frame in 0..geometry.big_frames as u32 {
             let _ = big.push(frame);
@@ -134,9 +173,9 @@ impl Pool {
                 id,
                 memory,
                 geometry,
-                shift: stride.trailing_zeros(),
+                stride: Stride::new(stride),
                 big_start: if geometry.big_frames == 0 { usize::MAX } else { stride * geometry.frames },
-                big_stride: geometry.big_stride(),
+                big_stride: big_stride.max(1),
                 lists: ListArc::new(FreeLists::new(geometry.frames as u32)),
                 big,
             })
@@ -174,6 +213,30 @@ impl Pool {
         self.lists.sharers()
     }
 
+    /// Splits a token of this pool into its frame's number and its length, for queues that hold frames in bulk. `None`
+    /// (with the token) if the packet does not begin where its frame does, or the frame is a big one.
+    #[inline(always)]
+    pub(crate) fn to_frame(&self, token: Token) -> std::result::Result<(u32, u32), Token> {
+        let (desc, len) = (token.buffer_desc(), token.size());
+        let frame = self.stride.frame(desc.0);
+        if token.pool_id() != self.id || self.stride.offset(frame) != desc.0 || desc.0 >= self.big_start {
+            return Err(token);
+        }
+        let _ = token.into_desc();
+        Ok((frame, len))
+    }
+
+    /// The token of a frame that [`to_frame`](Self::to_frame) took apart.
+    ///
+    /// # Safety
+    ///
+    /// `frame` and `len` came out of `to_frame` of this pool and are put together again once only.
+    #[inline(always)]
+    pub(crate) unsafe fn from_frame(&self, frame: u32, len: u32) -> Token {
+        // SAFETY: as the caller vouches, this is the loan that `to_frame` took out of its token.
+        unsafe { Token::new(self.stride.offset(frame), len, self.id) }
+    }
+
     /// Where the frame begins in which this packet lies, and how many bytes it holds.
     #[inline]
     fn frame(&self, desc: BufferDesc) -> (usize, usize) {
@@ -181,7 +244,7 @@ impl Pool {
             let at = desc.0 - self.big_start;
             (self.big_start + at - at % self.big_stride, self.geometry.big_size)
         } else {
-            (desc.0 >> self.shift << self.shift, self.geometry.frame_size)
+            (self.stride.offset(self.stride.frame(desc.0)), self.geometry.frame_size)
         }
     }
 
@@ -207,7 +270,7 @@ unsafe impl Home for Pool {
         if desc.0 >= self.big_start {
             self.release_big(desc);
         } else {
-            self.lists.give_back((desc.0 >> self.shift) as u32);
+            self.lists.give_back(self.stride.frame(desc.0));
         }
     }
 
@@ -251,7 +314,7 @@ impl PoolContext {
     #[must_use = "the frame is lost until it is released"]
     pub fn take(&self) -> Option<BufferDesc> {
         let frame = self.local.as_ref()?.take()?;
-        Some(BufferDesc((frame as usize) << self.pool.shift))
+        Some(BufferDesc(self.pool.stride.offset(frame)))
     }
 
     /// Takes a free big frame, as [`take`](Self::take).
@@ -266,7 +329,7 @@ impl PoolContext {
     /// # Errors
     ///
     /// [`Error::NoMemory`] if none is free, [`Error::TooBigPacket`] if no frame is that long.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&self, len: usize) -> Result<crate::api::Payload<'_, Self>> {
         let geometry = &self.pool.geometry;
         let desc = if len <= geometry.frame_size {
@@ -276,7 +339,7 @@ impl PoolContext {
         } else {
             return Err(Error::TooBigPacket(len));
         };
-        let desc = desc.ok_or(Error::NoMemory)?;
+        let Some(desc) = desc else { return Err(Error::NoMemory) };
         // SAFETY: the frame just came off a free list, so it is ours; its memory is initialised and holds `len` bytes.
         Ok(self.packet(unsafe { Token::new(desc.0, len as u32, self.pool.id) }))
     }
@@ -286,7 +349,7 @@ impl PoolContext {
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc).
-    #[inline]
+    #[inline(always)]
     pub fn copy_in(&self, packet: &[u8]) -> Result<Token> {
         let mut payload = self.alloc(packet.len())?;
         payload.copy_from_slice(packet);
@@ -339,7 +402,7 @@ unsafe impl Context for PoolContext {
         if buf_idx.0 >= self.pool.big_start {
             return self.pool.release_big(buf_idx);
         }
-        let frame = (buf_idx.0 >> self.pool.shift) as u32;
+        let frame = self.pool.stride.frame(buf_idx.0);
         match &self.local {
             Some(local) => local.put(frame),
             None => self.pool.lists.give_back(frame),

@@ -3,13 +3,13 @@
 #[cfg(not(loom))]
 mod real {
     pub(crate) use crossbeam_queue::ArrayQueue as FrameQueue;
-    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Arc, Mutex};
 }
 
 #[cfg(loom)]
 mod real {
-    pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     pub(crate) use loom::sync::{Arc, Mutex};
 
     /// The model checks our use of the queue, not the queue: that is crossbeam's own business.
