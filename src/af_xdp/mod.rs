@@ -1,5 +1,9 @@
 //! AF_XDP sockets.
 
+pub mod program;
+
+pub use program::{AttachWish, Program, Source, Steering};
+
 use crate::api::{Metadata, MetadataType};
 
 /// What AF_XDP tells of a packet.
