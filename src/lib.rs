@@ -44,3 +44,10 @@ pub mod pcap;
 pub mod af_xdp;
 
 pub use errors::{Error, Result};
+
+/// The code of the documents compiles.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+}
