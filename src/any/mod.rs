@@ -30,6 +30,7 @@ pub use sock::Sock;
 
 use crate::api::Flags;
 use crate::mem::MemFlags;
+use crate::mem::faults::Plan;
 
 /// The configuration of whichever backend the port spec names: each has its own part, the others are ignored.
 ///
@@ -43,6 +44,8 @@ use crate::mem::MemFlags;
 pub struct AnyFlags {
     /// For `mem:`.
     pub mem: MemFlags,
+    /// What shall go wrong, whichever backend it is. Options of the port spec are put over it.
+    pub faults: Plan,
 }
 
 impl Flags for AnyFlags {}
@@ -50,6 +53,12 @@ impl Flags for AnyFlags {}
 impl From<MemFlags> for AnyFlags {
     fn from(mem: MemFlags) -> Self {
         Self { mem, ..Self::default() }
+    }
+}
+
+impl From<Plan> for AnyFlags {
+    fn from(faults: Plan) -> Self {
+        Self { faults, ..Self::default() }
     }
 }
 

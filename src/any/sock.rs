@@ -6,6 +6,7 @@ use crate::api::{
 };
 use crate::errors::{Error, Refused, Result};
 use crate::mem;
+use crate::mem::faults::{Faults, Plan};
 use crate::pool::PoolContext;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub struct Sock(Port);
 #[derive(Debug)]
 enum Port {
     Mem(mem::Sock),
+    /// Any of the others, made worse.
+    Faults(Box<Faults<Sock>>),
 }
 
 /// Does the same with the socket of whichever backend it is.
@@ -24,6 +27,7 @@ macro_rules! each {
     ($me:expr, $socket:ident => $what:expr) => {
         match &$me.0 {
             Port::Mem($socket) => $what,
+            Port::Faults($socket) => $what,
         }
     };
 }
@@ -62,11 +66,54 @@ impl Sock {
         Ok(Self(port))
     }
 
+    /// Opens the port without faults, on the pool of this one.
+    fn open_sharing(&self, spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
+        let port = match (&self.0, scheme(spec)?) {
+            (Port::Faults(faults), _) => return faults.inner().open_sharing(spec, queue, flags),
+            (Port::Mem(socket), "mem") => Port::Mem(socket.create_sharing(spec.text(), queue, flags.mem)?),
+            _ => {
+                return Err(Error::unsupported(
+                    format!("sharing a pool of backend `{}` with {}", self.scheme(), spec.text()),
+                    "only ports of one backend share a pool: open it with `create`, packets are then copied",
+                ));
+            }
+        };
+        Ok(Self(port))
+    }
+
+    /// Keeps the options that are the fault injector's, opens the port with the others, and wraps it if need be.
+    fn with_faults(
+        portspec: &str,
+        mut flags: AnyFlags,
+        open: impl FnOnce(&PortSpec, AnyFlags) -> Result<Self>,
+    ) -> Result<Self> {
+        let (rest, mine) = PortSpec::parse(portspec)?.split_options(&Plan::OPTIONS);
+        let mut plan = std::mem::take(&mut flags.faults);
+        let mut options = mine.options();
+        plan.take(&mut options)?;
+        options.finish()?;
+        let socket = open(&rest, flags)?;
+        if plan.is_clean() {
+            return Ok(socket);
+        }
+        Ok(Self(Port::Faults(Box::new(Faults::new(socket, plan)?))))
+    }
+
+    /// The fault injector around the port, if the port spec or the flags asked for one.
+    #[must_use]
+    pub fn faults(&self) -> Option<&Faults<Sock>> {
+        match &self.0 {
+            Port::Faults(faults) => Some(faults),
+            _ => None,
+        }
+    }
+
     /// The scheme of the backend behind it.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match &self.0 {
             Port::Mem(_) => "mem",
+            Port::Faults(faults) => faults.inner().scheme(),
         }
     }
 }
@@ -77,7 +124,7 @@ impl Socket for Sock {
     type Flags = AnyFlags;
 
     fn create(portspec: &str, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
-        Self::open(&PortSpec::parse(portspec)?, queue, flags)
+        Self::with_faults(portspec, flags, |spec, flags| Self::open(spec, queue, flags))
     }
 
     #[inline]
@@ -152,18 +199,7 @@ impl Socket for Sock {
     }
 
     fn create_sharing(&self, portspec: &str, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
-        let spec = PortSpec::parse(portspec)?;
-        let wanted = scheme(&spec)?;
-        let port = match &self.0 {
-            Port::Mem(socket) if wanted == "mem" => Port::Mem(socket.create_sharing(spec.text(), queue, flags.mem)?),
-            _ => {
-                return Err(Error::unsupported(
-                    format!("sharing a pool of backend `{}` with {portspec}", self.scheme()),
-                    "only ports of one backend share a pool: open it with `create`, packets are then copied",
-                ));
-            }
-        };
-        Ok(Self(port))
+        Self::with_faults(portspec, flags, |spec, flags| self.open_sharing(spec, queue, flags))
     }
 
     fn stats(&self) -> Stats {

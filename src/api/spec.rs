@@ -103,6 +103,28 @@ impl PortSpec {
         Options { spec: self, left: vec![true; self.options.len()], known: Vec::new() }
     }
 
+    /// The spec without the options of these names, and with no others: for whoever wraps a backend and keeps options
+    /// to itself.
+    #[must_use]
+    pub fn split_options(&self, keys: &[&str]) -> (Self, Self) {
+        let (base, query) = match self.text.split_once('?') {
+            Some((base, query)) => (base, query),
+            None => (self.text.as_str(), ""),
+        };
+        let part = |mine: bool| {
+            let chosen =
+                || self.options.iter().zip(query.split('&')).filter(|((k, _), _)| keys.contains(&&**k) == mine);
+            let raw: Vec<&str> = chosen().map(|(_, raw)| raw).collect();
+            Self {
+                scheme: self.scheme,
+                name: self.name.clone(),
+                options: chosen().map(|(option, _)| option.clone()).collect(),
+                text: if raw.is_empty() { base.to_owned() } else { format!("{base}?{}", raw.join("&")) },
+            }
+        };
+        (part(false), part(true))
+    }
+
     /// The spec as it was given.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -1,1 +1,0 @@
-//! A fault injector over any socket.
