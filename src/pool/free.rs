@@ -12,14 +12,15 @@
 //! ```
 //!
 //! A frame is in one place at a time and `home` has a slot for each, so a release never fails, waits or loses a frame.
-//! A socket alone on its pool never touches the depot again once it has emptied it; sockets that share one keep at most
-//! [`Tally::limit`] frames to themselves, so that frames received on one and sent on the other find their way back.
+//! A socket keeps at most [`Tally::limit`] frames to itself, even while it is alone: frames received on one socket and
+//! sent on another find their way back, and who joins later finds the depot filled. The lock is taken once per half a
+//! stack.
 
 use super::sync::{Arc, AtomicUsize, FrameQueue, Mutex, Ordering};
 use std::cell::Cell;
 
-/// Frames a sharing socket may keep on its own stack: two batches.
-const SHARED_LIMIT: usize = 128;
+/// Frames a socket may keep on its own stack: two batches.
+const MOST: usize = 128;
 
 /// What one socket has, readable from every thread; written by its owner only (no read-modify-write needed).
 #[repr(align(128))]
@@ -88,10 +89,8 @@ impl FreeLists {
     }
 
     fn set_limits(&self, tallies: &[Arc<Tally>]) {
-        let limit = match tallies.len() {
-            0 | 1 => self.frames,
-            n => (self.frames / (4 * n)).clamp(1, SHARED_LIMIT),
-        };
+        // A quarter of the pool between all of them; none, where frames are so few that each is missed.
+        let limit = (self.frames / (4 * tallies.len().max(1))).min(MOST);
         for tally in tallies {
             tally.limit.store(limit, Ordering::Relaxed);
         }
@@ -131,7 +130,7 @@ impl Local {
         let tally =
             Arc::new(Tally { free: AtomicUsize::new(0), rings: AtomicUsize::new(0), limit: AtomicUsize::new(1) });
         lists.join(&tally);
-        let slots = (0..lists.frames).map(|_| Cell::new(0)).collect();
+        let slots = (0..lists.frames.min(MOST)).map(|_| Cell::new(0)).collect();
         Self { lists: lists.clone(), slots, tally }
     }
 
@@ -173,8 +172,8 @@ impl Local {
     #[inline(never)]
     fn refill(&self) -> Option<u32> {
         let limit = self.tally.limit.load(Ordering::Relaxed);
-        // A sharer leaves room on its stack for what it will put there next.
-        let want = if limit == self.lists.frames { limit } else { limit.div_ceil(2) };
+        // Leaves room on the stack for what will be put there next.
+        let want = limit.div_ceil(2).max(1);
         let mut len = 0;
         while len < want {
             let Some(frame) = self.lists.home.pop() else { break };

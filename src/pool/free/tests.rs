@@ -15,7 +15,24 @@ mod single {
         for frame in got {
             local.put(frame);
         }
-        assert_eq!((local.len(), lists.in_flight()), (8, 0));
+        assert_eq!((local.len(), lists.in_flight()), (2, 0));
+    }
+
+    /// Whatever a socket did before, what it does not use is there for one that comes later.
+    #[test]
+    fn an_idle_socket_does_not_sit_on_the_pool() {
+        for frames in [1, 2, 8, 64, 4096] {
+            let lists = Arc::new(FreeLists::new(frames));
+            let idle = Local::new(&lists);
+            let all: Vec<u32> = std::iter::from_fn(|| idle.take()).collect();
+            assert_eq!(all.len() as u32, frames);
+            all.into_iter().for_each(|frame| idle.put(frame));
+            let late = Local::new(&lists);
+            let got: Vec<u32> = std::iter::from_fn(|| late.take()).collect();
+            assert!(got.len() as u32 >= frames - frames / 4, "{} of {frames}", got.len());
+            got.into_iter().for_each(|frame| late.put(frame));
+            assert_eq!(lists.in_flight(), 0);
+        }
     }
 
     #[test]
