@@ -126,7 +126,7 @@ impl Inbox {
         if self.queue.is_full() {
             return Err(token);
         }
-        let (frame, len) = self.pool.to_frame(token)?;
+        let (frame, len) = self.pool.take_apart(token)?;
         self.queue.push(Entry { frame, len });
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Inbox {
         let entry = self.queue.pop()?;
         // SAFETY: `push` took the token apart; the queue hands each entry out once, to its one consumer: the socket that
         // owns the inbox, or `drop`.
-        Some(unsafe { self.pool.from_frame(entry.frame, entry.len) })
+        Some(unsafe { self.pool.frame_token(entry.frame, entry.len) })
     }
 
     fn clear(&self) {

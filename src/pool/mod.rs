@@ -216,7 +216,7 @@ impl Pool {
     /// Splits a token of this pool into its frame's number and its length, for queues that hold frames in bulk. `None`
     /// (with the token) if the packet does not begin where its frame does, or the frame is a big one.
     #[inline(always)]
-    pub(crate) fn to_frame(&self, token: Token) -> std::result::Result<(u32, u32), Token> {
+    pub(crate) fn take_apart(&self, token: Token) -> std::result::Result<(u32, u32), Token> {
         let (desc, len) = (token.buffer_desc(), token.size());
         let frame = self.stride.frame(desc.0);
         if token.pool_id() != self.id || self.stride.offset(frame) != desc.0 || desc.0 >= self.big_start {
@@ -226,14 +226,14 @@ impl Pool {
         Ok((frame, len))
     }
 
-    /// The token of a frame that [`to_frame`](Self::to_frame) took apart.
+    /// The token of a frame that [`take_apart`](Self::take_apart) took apart.
     ///
     /// # Safety
     ///
-    /// `frame` and `len` came out of `to_frame` of this pool and are put together again once only.
+    /// `frame` and `len` came out of `take_apart` of this pool and are put together again once only.
     #[inline(always)]
-    pub(crate) unsafe fn from_frame(&self, frame: u32, len: u32) -> Token {
-        // SAFETY: as the caller vouches, this is the loan that `to_frame` took out of its token.
+    pub(crate) unsafe fn frame_token(&self, frame: u32, len: u32) -> Token {
+        // SAFETY: as the caller vouches, this is the loan that `take_apart` took out of its token.
         unsafe { Token::new(self.stride.offset(frame), len, self.id) }
     }
 
