@@ -31,6 +31,8 @@ pub use sock::Sock;
 use crate::api::Flags;
 use crate::mem::MemFlags;
 use crate::mem::faults::Plan;
+#[cfg(feature = "pcap")]
+use crate::pcap::PcapFlags;
 
 /// The configuration of whichever backend the port spec names: each has its own part, the others are ignored.
 ///
@@ -44,6 +46,9 @@ use crate::mem::faults::Plan;
 pub struct AnyFlags {
     /// For `mem:`.
     pub mem: MemFlags,
+    /// For `pcap:`.
+    #[cfg(feature = "pcap")]
+    pub pcap: PcapFlags,
     /// What shall go wrong, whichever backend it is. Options of the port spec are put over it.
     pub faults: Plan,
 }
@@ -53,6 +58,13 @@ impl Flags for AnyFlags {}
 impl From<MemFlags> for AnyFlags {
     fn from(mem: MemFlags) -> Self {
         Self { mem, ..Self::default() }
+    }
+}
+
+#[cfg(feature = "pcap")]
+impl From<PcapFlags> for AnyFlags {
+    fn from(pcap: PcapFlags) -> Self {
+        Self { pcap, ..Self::default() }
     }
 }
 
@@ -99,7 +111,7 @@ pub fn backends() -> &'static [Backend] {
             scheme: "pcap",
             example: "pcap:eth0",
             about: "libpcap: an interface (needs CAP_NET_RAW), or a capture file such as pcap:trace.pcapng",
-            compiled: false,
+            compiled: cfg!(feature = "pcap"),
             enable: "build with `--features pcap`",
         },
         Backend {

@@ -6,8 +6,12 @@ use crate::api::{
 };
 use crate::errors::{Error, Refused, Result};
 use crate::mem;
-use crate::mem::faults::{Faults, Plan};
+use crate::mem::faults::{Faults, Injector, Plan};
+#[cfg(feature = "pcap")]
+use crate::pcap;
 use crate::pool::PoolContext;
+#[cfg(unix)]
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +22,12 @@ pub struct Sock(Port);
 #[derive(Debug)]
 enum Port {
     Mem(mem::Sock),
-    /// Any of the others, made worse.
-    Faults(Box<Faults<Sock>>),
+    #[cfg(feature = "pcap")]
+    Pcap(pcap::Sock),
+    // The same, made worse. Not one variant around all: one `match` a call is enough here too.
+    BadMem(Box<Faults<mem::Sock>>),
+    #[cfg(feature = "pcap")]
+    BadPcap(Box<Faults<pcap::Sock>>),
 }
 
 /// Does the same with the socket of whichever backend it is.
@@ -27,7 +35,11 @@ macro_rules! each {
     ($me:expr, $socket:ident => $what:expr) => {
         match &$me.0 {
             Port::Mem($socket) => $what,
-            Port::Faults($socket) => $what,
+            #[cfg(feature = "pcap")]
+            Port::Pcap($socket) => $what,
+            Port::BadMem($socket) => $what,
+            #[cfg(feature = "pcap")]
+            Port::BadPcap($socket) => $what,
         }
     };
 }
@@ -58,52 +70,63 @@ fn absent(spec: &PortSpec, scheme: &str) -> Error {
 
 impl Sock {
     /// Opens the port without faults.
-    fn open(spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
-        let port = match scheme(spec)? {
+    fn open(spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Port> {
+        Ok(match scheme(spec)? {
             "mem" => Port::Mem(mem::Sock::create(spec.text(), queue, flags.mem)?),
+            #[cfg(feature = "pcap")]
+            "pcap" => Port::Pcap(pcap::Sock::create(spec.text(), queue, flags.pcap)?),
             other => return Err(absent(spec, other)),
-        };
-        Ok(Self(port))
+        })
     }
 
     /// Opens the port without faults, on the pool of this one.
-    fn open_sharing(&self, spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Self> {
-        let port = match (&self.0, scheme(spec)?) {
-            (Port::Faults(faults), _) => return faults.inner().open_sharing(spec, queue, flags),
+    fn open_sharing(&self, spec: &PortSpec, queue: Option<usize>, flags: AnyFlags) -> Result<Port> {
+        Ok(match (&self.0, scheme(spec)?) {
             (Port::Mem(socket), "mem") => Port::Mem(socket.create_sharing(spec.text(), queue, flags.mem)?),
+            (Port::BadMem(bad), "mem") => Port::Mem(bad.inner().create_sharing(spec.text(), queue, flags.mem)?),
+            #[cfg(feature = "pcap")]
+            (Port::Pcap(socket), "pcap") => Port::Pcap(socket.create_sharing(spec.text(), queue, flags.pcap)?),
+            #[cfg(feature = "pcap")]
+            (Port::BadPcap(bad), "pcap") => Port::Pcap(bad.inner().create_sharing(spec.text(), queue, flags.pcap)?),
             _ => {
                 return Err(Error::unsupported(
                     format!("sharing a pool of backend `{}` with {}", self.scheme(), spec.text()),
                     "only ports of one backend share a pool: open it with `create`, packets are then copied",
                 ));
             }
-        };
-        Ok(Self(port))
+        })
     }
 
     /// Keeps the options that are the fault injector's, opens the port with the others, and wraps it if need be.
     fn with_faults(
         portspec: &str,
         mut flags: AnyFlags,
-        open: impl FnOnce(&PortSpec, AnyFlags) -> Result<Self>,
+        open: impl FnOnce(&PortSpec, AnyFlags) -> Result<Port>,
     ) -> Result<Self> {
         let (rest, mine) = PortSpec::parse(portspec)?.split_options(&Plan::OPTIONS);
         let mut plan = std::mem::take(&mut flags.faults);
         let mut options = mine.options();
         plan.take(&mut options)?;
         options.finish()?;
-        let socket = open(&rest, flags)?;
+        let port = open(&rest, flags)?;
         if plan.is_clean() {
-            return Ok(socket);
+            return Ok(Self(port));
         }
-        Ok(Self(Port::Faults(Box::new(Faults::new(socket, plan)?))))
+        Ok(Self(match port {
+            Port::Mem(socket) => Port::BadMem(Box::new(Faults::new(socket, plan)?)),
+            #[cfg(feature = "pcap")]
+            Port::Pcap(socket) => Port::BadPcap(Box::new(Faults::new(socket, plan)?)),
+            bad => bad,
+        }))
     }
 
     /// The fault injector around the port, if the port spec or the flags asked for one.
     #[must_use]
-    pub fn faults(&self) -> Option<&Faults<Sock>> {
+    pub fn faults(&self) -> Option<&dyn Injector> {
         match &self.0 {
-            Port::Faults(faults) => Some(faults),
+            Port::BadMem(bad) => Some(&**bad),
+            #[cfg(feature = "pcap")]
+            Port::BadPcap(bad) => Some(&**bad),
             _ => None,
         }
     }
@@ -112,8 +135,9 @@ impl Sock {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match &self.0 {
-            Port::Mem(_) => "mem",
-            Port::Faults(faults) => faults.inner().scheme(),
+            Port::Mem(_) | Port::BadMem(_) => "mem",
+            #[cfg(feature = "pcap")]
+            Port::Pcap(_) | Port::BadPcap(_) => "pcap",
         }
     }
 }
@@ -221,8 +245,8 @@ impl Socket for Sock {
 
 /// The descriptor of the backend's socket.
 #[cfg(unix)]
-impl std::os::fd::AsFd for Sock {
+impl AsFd for Sock {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        each!(self, socket => std::os::fd::AsFd::as_fd(socket))
+        each!(self, socket => socket.as_fd())
     }
 }

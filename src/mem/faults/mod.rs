@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use nethuns_rs::api::Socket;
-//! use nethuns_rs::mem::{Clock, MemFlags, SimClock, Sock, faults::{Faults, Plan, Profile}};
+//! use nethuns_rs::mem::{Clock, MemFlags, SimClock, Sock, faults::{Faults, Injector, Plan, Profile}};
 //! use std::time::Duration;
 //!
 //! # fn main() -> nethuns_rs::Result<()> {
@@ -25,9 +25,12 @@
 //! the seed, the lengths of the packets and the times of the calls on the plan's clock, on nothing else.
 //!
 //! Packets on their way are frames of the wrapped socket's pool, at most [`Profile::limit`] of them in each direction.
-//! They move on when the socket is used (`recv`, `send`, `flush`, `wait`, `drain`, [`Faults::poll`]): nothing runs in
-//! the background. On real time `wait` wakes up for them; on a simulated clock [`Faults::next_due`] says how far to
+//! They move on when the socket is used (`recv`, `send`, `flush`, `wait`, `drain`, [`Injector::poll`]): nothing runs in
+//! the background. On real time `wait` wakes up for them; on a simulated clock [`Injector::next_due`] says how far to
 //! advance. What is still on its way when the socket is dropped goes home to its pool.
+//!
+//! A packet that a frame cannot hold is refused at once. One that the wrapped socket refuses when it is due (longer than
+//! the link's MTU, say) is lost and counted as `tx_dropped.invalid`; one that it has no room for waits.
 //!
 //! As options of a port spec, through [`any`](crate::any) or [`Faults::create`](crate::api::Socket::create):
 //! `mem:a?loss=1%&delay=10ms&seed=7`. `loss`, `dup`, `reorder`, `corrupt` are probabilities, `delay`, `jitter`, `hold`
@@ -63,6 +66,25 @@ pub struct Faults<S: Socket> {
     pulled: Cell<u64>,
     /// What the wrapped socket said while packets were still on their way: reported after them.
     failed: Cell<Option<Error>>,
+}
+
+/// What can be asked of a fault injector without knowing what it wraps.
+pub trait Injector {
+    /// The seed: put it into a plan or a port spec (`seed=`) to see the same again.
+    fn seed(&self) -> u64;
+
+    /// What shall go wrong.
+    fn plan(&self) -> &Plan;
+
+    /// What has gone wrong so far: with received packets, and with sent ones.
+    fn injected(&self) -> (Injected, Injected);
+
+    /// When the next packet that is on its way arrives, in nanoseconds of the plan's clock; it may have arrived.
+    /// `None` if none is on its way.
+    fn next_due(&self) -> Option<u64>;
+
+    /// Takes in what has arrived at the wrapped socket, and hands it what is due to leave.
+    fn poll(&self);
 }
 
 /// The sending direction.
@@ -135,43 +157,6 @@ where
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
-    }
-
-    /// The seed: put it into a plan or a port spec (`seed=`) to see the same again.
-    #[must_use]
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// What shall go wrong.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// What has gone wrong so far: with received packets, and with sent ones.
-    #[must_use]
-    pub fn injected(&self) -> (Injected, Injected) {
-        (self.rx.borrow().injected, self.tx.borrow().line.injected)
-    }
-
-    /// When the next packet that is on its way arrives, in nanoseconds of the plan's clock; it may have arrived.
-    /// `None` if none is on its way.
-    #[must_use]
-    pub fn next_due(&self) -> Option<u64> {
-        let tx = self.tx.borrow();
-        let blocked = tx.blocked.as_ref().map(|_| 0);
-        [blocked, tx.line.next_due(), self.rx.borrow().next_due()].into_iter().flatten().min()
-    }
-
-    /// Takes in what has arrived at the wrapped socket, and hands it what is due to leave.
-    pub fn poll(&self) {
-        if !self.rx_clean {
-            self.pull(&mut self.rx.borrow_mut(), self.plan.clock.now_ns());
-        }
-        if self.push() {
-            self.inner.flush();
-        }
     }
 
     /// A copy of a packet in a frame of the wrapped socket.
@@ -391,6 +376,38 @@ where
 
 /// How soon a waiter tries again what nothing will wake it for, in nanoseconds.
 const RETRY: u64 = 50_000;
+
+impl<S: Socket> Injector for Faults<S>
+where
+    S::Metadata: Clone,
+{
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn injected(&self) -> (Injected, Injected) {
+        (self.rx.borrow().injected, self.tx.borrow().line.injected)
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        let tx = self.tx.borrow();
+        let blocked = tx.blocked.as_ref().map(|_| 0);
+        [blocked, tx.line.next_due(), self.rx.borrow().next_due()].into_iter().flatten().min()
+    }
+
+    fn poll(&self) {
+        if !self.rx_clean {
+            self.pull(&mut self.rx.borrow_mut(), self.plan.clock.now_ns());
+        }
+        if self.push() {
+            self.inner.flush();
+        }
+    }
+}
 
 impl<S: Socket + fmt::Debug> fmt::Debug for Faults<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

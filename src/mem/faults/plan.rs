@@ -94,7 +94,7 @@ pub struct Plan {
     pub rx: Profile,
     /// To those sent.
     pub tx: Profile,
-    /// What the dice start from; `None` takes a fresh seed. Either way [`Faults::seed`](super::Faults::seed) and
+    /// What the dice start from; `None` takes a fresh seed. Either way [`Injector::seed`](super::Injector::seed) and
     /// [`Mode::notes`](crate::api::Mode::notes) tell it, so that a run can be repeated.
     pub seed: Option<u64>,
     /// What delays are measured on.

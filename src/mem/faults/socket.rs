@@ -204,7 +204,7 @@ where
 }
 
 /// The descriptor of the wrapped socket. It does not become readable for a delayed packet: sleep no longer than until
-/// [`Faults::next_due`].
+/// [`Injector::next_due`](super::Injector::next_due).
 #[cfg(unix)]
 impl<S: Socket + std::os::fd::AsFd> std::os::fd::AsFd for Faults<S> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
