@@ -320,8 +320,27 @@ impl Handle {
         // SAFETY: an active handle and `len` readable bytes; sending does not touch what a dispatch lends.
         match unsafe { pcap_sendpacket(self.raw.as_ptr(), packet.as_ptr(), len) } {
             0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+            _ => self.inject_failed(packet, len),
         }
+    }
+
+    #[cold]
+    fn inject_failed(&self, packet: &[u8], len: c_int) -> io::Result<()> {
+        let error = io::Error::last_os_error();
+        #[cfg(target_os = "linux")]
+        if error.raw_os_error() == Some(libc::ENETDOWN) {
+            // The interface may be up again: the socket remembers that it was down until it has told somebody once.
+            let (mut pending, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+            // SAFETY: an open descriptor and room of the size given; the packet as in `inject`.
+            let sent = unsafe {
+                let room = (&raw mut pending).cast();
+                libc::getsockopt(self.fd, libc::SOL_SOCKET, libc::SO_ERROR, room, &raw mut size);
+                pcap_sendpacket(self.raw.as_ptr(), packet.as_ptr(), len)
+            };
+            return if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+        }
+        let _ = (packet, len);
+        Err(error)
     }
 
     /// Drop counters; `None` where there are none (files).
