@@ -1,0 +1,158 @@
+//! One queue of an interface: a kernel socket, its four rings, and what is known of them.
+//!
+//! ```text
+//!            free frames                                  packets to send
+//!                │ refill                                       │ submit
+//!                ▼                                              ▼
+//!   fill ring ═══════▶ kernel ═══════▶ rx ring      tx ring ═══════▶ kernel ═══════▶ completion ring
+//!                                         │                                             │
+//!                                         ▼ recv                                        ▼ reap
+//!                                      tokens                                      free frames
+//! ```
+
+use super::explain::{self, Circumstances, Step};
+use super::mmap::Mapping;
+use super::ring::{Consumer, Producer};
+use super::rx::Fragments;
+use super::sys;
+use super::umem::Umem;
+use crate::errors::Result;
+use libc::xdp_desc;
+use std::cell::Cell;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a queue may stay busy after another socket on it was closed: the kernel lets go of it a few milliseconds
+/// later (up to 12 were measured).
+const REBIND: Duration = Duration::from_millis(500);
+
+/// A bound socket. Rings are unmapped and the socket is closed on drop.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub rx: Consumer<xdp_desc>,
+    pub tx: Producer<xdp_desc>,
+    pub fill: Producer<u64>,
+    pub completion: Consumer<u64>,
+    /// The queue's number.
+    pub number: u32,
+    /// Frames with the kernel to receive into: in the fill ring, in the rx ring, or somewhere between.
+    pub receiving: Cell<u32>,
+    pub zero_copy: bool,
+    pub fragments: Fragments,
+    fd: OwnedFd,
+}
+
+/// Where a queue's memory comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Base<'a> {
+    /// It is the first socket on its UMEM, bound with these flags.
+    First(&'a Umem, u16),
+    /// It joins the UMEM of this socket, and inherits its flags.
+    Joins(BorrowedFd<'a>),
+}
+
+impl Queue {
+    /// Opens and binds a socket.
+    pub(super) fn open(ifindex: u32, base: Base<'_>, at: Circumstances<'_>) -> Result<Self> {
+        let failed = |step| move |error| explain::step(step, at, error);
+        let fd = sys::socket().map_err(failed(Step::Socket))?;
+        if let Base::First(umem, _) = base {
+            umem.register(fd.as_fd()).map_err(failed(Step::Umem))?;
+        }
+        let (rx, tx, fill, completion) = rings(fd.as_fd(), at.config.rx, at.config.tx).map_err(failed(Step::Rings))?;
+        if let Some(time) = at.config.busy_poll {
+            sys::set_busy_poll(fd.as_fd(), time, at.config.busy_budget).map_err(failed(Step::BusyPoll))?;
+        }
+        bind(fd.as_fd(), ifindex, at.queue, base).map_err(failed(Step::Bind))?;
+        let zero_copy = sys::is_zero_copy(fd.as_fd()).map_err(failed(Step::Bind))?;
+        Ok(Self {
+            rx,
+            tx,
+            fill,
+            completion,
+            number: at.queue,
+            receiving: Cell::new(0),
+            zero_copy,
+            fragments: Fragments::default(),
+            fd,
+        })
+    }
+}
+
+impl AsFd for Queue {
+    #[inline]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+type Rings = (Consumer<xdp_desc>, Producer<xdp_desc>, Producer<u64>, Consumer<u64>);
+
+/// Makes and maps the four rings. The fill ring is as large as the rx ring and the completion ring as the tx ring: what
+/// is with the kernel never exceeds either, so neither can overflow.
+fn rings(fd: BorrowedFd<'_>, rx: u32, tx: u32) -> io::Result<Rings> {
+    for (ring, slots) in [
+        (libc::XDP_UMEM_FILL_RING, rx),
+        (libc::XDP_UMEM_COMPLETION_RING, tx),
+        (libc::XDP_RX_RING, rx),
+        (libc::XDP_TX_RING, tx),
+    ] {
+        sys::set_ring_size(fd, ring, slots)?;
+    }
+    let at = sys::offsets(fd)?;
+    let map = |offset: i64, at: &libc::xdp_ring_offset, slots: u32, slot: usize| {
+        Mapping::new(fd, at.desc as usize + slots as usize * slot, offset)
+    };
+    Ok((
+        Consumer::mapped(map(libc::XDP_PGOFF_RX_RING, &at.rx, rx, size_of::<xdp_desc>())?, &at.rx, rx)?,
+        Producer::mapped(map(libc::XDP_PGOFF_TX_RING, &at.tx, tx, size_of::<xdp_desc>())?, &at.tx, tx)?,
+        Producer::mapped(map(libc::XDP_UMEM_PGOFF_FILL_RING as i64, &at.fr, rx, 8)?, &at.fr, rx)?,
+        Consumer::mapped(map(libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64, &at.cr, tx, 8)?, &at.cr, tx)?,
+    ))
+}
+
+/// Binds, and tries again for a while if the queue is busy.
+fn bind(fd: BorrowedFd<'_>, ifindex: u32, queue: u32, base: Base<'_>) -> io::Result<()> {
+    let (flags, umem_of) = match base {
+        Base::First(_, flags) => (flags, None),
+        Base::Joins(other) => (0, Some(other)),
+    };
+    let deadline = Instant::now() + REBIND;
+    loop {
+        match sys::bind(fd, ifindex, queue, flags, umem_of) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Waits until the kernel has let go of queues that were zero-copy: until a socket could be bound to them again. False
+/// if it does not within a second.
+pub(super) fn released(ifindex: u32, queues: &[u32]) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    queues.iter().all(|queue| {
+        loop {
+            match probe(ifindex, *queue) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                // An interface, or a queue, that has gone is not written to either.
+                Err(error) => break matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL | libc::ENXIO)),
+                Ok(()) => break true,
+            }
+        }
+    })
+}
+
+/// Binds a socket with a UMEM of one frame in copy mode, which does not concern the card, and closes it.
+fn probe(ifindex: u32, queue: u32) -> io::Result<()> {
+    let memory = crate::pool::Memory::mapped(4096, false).map_err(io::Error::other)?;
+    let fd = sys::socket()?;
+    sys::register_umem(fd.as_fd(), &memory, sys::UmemShape { len: 4096, chunk: 4096, flags: 0, tx_metadata: 0 })?;
+    let _rings = rings(fd.as_fd(), 2, 2)?;
+    sys::bind(fd.as_fd(), ifindex, queue, libc::XDP_COPY, None)
+}
