@@ -55,6 +55,24 @@ pub enum TryPopError {
     Disconnected,
 }
 
+impl From<flume::TryRecvError> for TryPopError {
+    fn from(error: flume::TryRecvError) -> Self {
+        match error {
+            flume::TryRecvError::Empty => TryPopError::Empty,
+            flume::TryRecvError::Disconnected => TryPopError::Disconnected,
+        }
+    }
+}
+
+impl From<flume::RecvTimeoutError> for TryPopError {
+    fn from(error: flume::RecvTimeoutError) -> Self {
+        match error {
+            flume::RecvTimeoutError::Timeout => TryPopError::Empty,
+            flume::RecvTimeoutError::Disconnected => TryPopError::Disconnected,
+        }
+    }
+}
+
 impl fmt::Display for TryPopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -77,14 +95,45 @@ impl std::error::Error for TryPopError {}
 /// # }
 /// ```
 pub struct Channel<const N: usize> {
-    tx: Box<dyn BatchSender<N>>,
-    rx: Box<dyn BatchReceiver<N>>,
+    tx: Tx<N>,
+    rx: Rx<N>,
+}
+
+/// A sending end. `flume` by name: its code is then compiled into the pusher, and a batch (half a kilobyte) is not moved
+/// once more on its way through a virtual call.
+enum Tx<const N: usize> {
+    Flume(flume::Sender<Batch<N>>),
+    Other(Box<dyn BatchSender<N>>),
+}
+
+/// A receiving end; as above.
+enum Rx<const N: usize> {
+    Flume(flume::Receiver<Batch<N>>),
+    Other(Box<dyn BatchReceiver<N>>),
+}
+
+impl<const N: usize> Clone for Tx<N> {
+    fn clone(&self) -> Self {
+        match self {
+            Tx::Flume(tx) => Tx::Flume(tx.clone()),
+            Tx::Other(tx) => Tx::Other(tx.clone_box()),
+        }
+    }
+}
+
+impl<const N: usize> Clone for Rx<N> {
+    fn clone(&self) -> Self {
+        match self {
+            Rx::Flume(rx) => Rx::Flume(rx.clone()),
+            Rx::Other(rx) => Rx::Other(rx.clone_box()),
+        }
+    }
 }
 
 impl<const N: usize> Channel<N> {
     /// A channel from its two ends.
     pub fn new(tx: impl BatchSender<N> + 'static, rx: impl BatchReceiver<N> + 'static) -> Self {
-        Self { tx: Box::new(tx), rx: Box::new(rx) }
+        Self { tx: Tx::Other(Box::new(tx)), rx: Rx::Other(Box::new(rx)) }
     }
 
     /// The two ends as a pusher and a popper of packets of `ctx`'s pool.
@@ -101,14 +150,16 @@ impl<const N: usize> fmt::Debug for Channel<N> {
 
 impl<const N: usize> From<(flume::Sender<Batch<N>>, flume::Receiver<Batch<N>>)> for Channel<N> {
     fn from((tx, rx): (flume::Sender<Batch<N>>, flume::Receiver<Batch<N>>)) -> Self {
-        Self::new(tx, rx)
+        Self { tx: Tx::Flume(tx), rx: Rx::Flume(rx) }
     }
 }
 
 impl<const N: usize> BatchSender<N> for flume::Sender<Batch<N>> {
+    #[inline]
     fn send(&self, batch: Batch<N>) -> Result<(), Batch<N>> {
         flume::Sender::send(self, batch).map_err(|e| e.0)
     }
+    #[inline]
     fn try_send(&self, batch: Batch<N>) -> Result<(), Batch<N>> {
         flume::Sender::try_send(self, batch).map_err(flume::TrySendError::into_inner)
     }
@@ -118,20 +169,16 @@ impl<const N: usize> BatchSender<N> for flume::Sender<Batch<N>> {
 }
 
 impl<const N: usize> BatchReceiver<N> for flume::Receiver<Batch<N>> {
+    #[inline]
     fn recv(&self) -> Option<Batch<N>> {
         flume::Receiver::recv(self).ok()
     }
+    #[inline]
     fn recv_timeout(&self, timeout: Duration) -> Result<Batch<N>, TryPopError> {
         if timeout.is_zero() {
-            return self.try_recv().map_err(|e| match e {
-                flume::TryRecvError::Empty => TryPopError::Empty,
-                flume::TryRecvError::Disconnected => TryPopError::Disconnected,
-            });
+            return Ok(self.try_recv()?);
         }
-        flume::Receiver::recv_timeout(self, timeout).map_err(|e| match e {
-            flume::RecvTimeoutError::Timeout => TryPopError::Empty,
-            flume::RecvTimeoutError::Disconnected => TryPopError::Disconnected,
-        })
+        Ok(flume::Receiver::recv_timeout(self, timeout)?)
     }
     fn clone_box(&self) -> Box<dyn BatchReceiver<N>> {
         Box::new(self.clone())
@@ -140,7 +187,7 @@ impl<const N: usize> BatchReceiver<N> for flume::Receiver<Batch<N>> {
 
 /// The end that the receiving thread pushes batches into.
 pub struct NethunsPusher<const N: usize> {
-    tx: Box<dyn BatchSender<N>>,
+    tx: Tx<N>,
 }
 
 impl<const N: usize> NethunsPusher<N> {
@@ -149,8 +196,15 @@ impl<const N: usize> NethunsPusher<N> {
     /// # Errors
     ///
     /// The batch itself comes back once every popper is gone.
+    #[inline]
     pub fn push(&self, batch: Batch<N>) -> Result<(), Batch<N>> {
-        self.tx.send(batch)
+        match &self.tx {
+            Tx::Flume(tx) => match tx.send(batch) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.0),
+            },
+            Tx::Other(tx) => tx.send(batch),
+        }
     }
 
     /// Pushes a batch if there is room now.
@@ -158,14 +212,18 @@ impl<const N: usize> NethunsPusher<N> {
     /// # Errors
     ///
     /// The batch itself comes back if there is no room, or no popper.
+    #[inline]
     pub fn try_push(&self, batch: Batch<N>) -> Result<(), Batch<N>> {
-        self.tx.try_send(batch)
+        match &self.tx {
+            Tx::Flume(tx) => BatchSender::try_send(tx, batch),
+            Tx::Other(tx) => tx.try_send(batch),
+        }
     }
 }
 
 impl<const N: usize> Clone for NethunsPusher<N> {
     fn clone(&self) -> Self {
-        Self { tx: self.tx.clone_box() }
+        Self { tx: self.tx.clone() }
     }
 }
 
@@ -177,7 +235,7 @@ impl<const N: usize> fmt::Debug for NethunsPusher<N> {
 
 /// The end that processing threads pop batches from. Clone it for several consumers: each batch goes to one.
 pub struct NethunsPopper<Ctx: Context, const N: usize> {
-    rx: Box<dyn BatchReceiver<N>>,
+    rx: Rx<N>,
     ctx: Ctx,
 }
 
@@ -189,8 +247,15 @@ impl<Ctx: Context, const N: usize> NethunsPopper<Ctx, N> {
     /// # Panics
     ///
     /// The iterator panics on a token of another pool.
+    #[inline]
     pub fn pop(&self) -> Option<impl Iterator<Item = Payload<'_, Ctx>>> {
-        let batch = self.rx.recv()?;
+        let batch = match &self.rx {
+            Rx::Flume(rx) => match rx.recv() {
+                Ok(batch) => batch,
+                Err(flume::RecvError::Disconnected) => return None,
+            },
+            Rx::Other(rx) => rx.recv()?,
+        };
         Some(batch.into_iter().map(|token| self.ctx.packet(token)))
     }
 
@@ -199,14 +264,30 @@ impl<Ctx: Context, const N: usize> NethunsPopper<Ctx, N> {
     /// # Errors
     ///
     /// [`TryPopError`] if there was none.
+    #[inline]
     pub fn pop_timeout(&self, timeout: Duration) -> Result<impl Iterator<Item = Payload<'_, Ctx>>, TryPopError> {
-        let batch = self.rx.recv_timeout(timeout)?;
+        let batch = match &self.rx {
+            // Spelled out: a batch that is mapped from one result into another is moved each time.
+            Rx::Flume(rx) if timeout.is_zero() => match rx.try_recv() {
+                Ok(batch) => batch,
+                Err(error) => return Err(error.into()),
+            },
+            Rx::Flume(rx) => match rx.recv_timeout(timeout) {
+                Ok(batch) => batch,
+                Err(error) => return Err(error.into()),
+            },
+            Rx::Other(rx) => rx.recv_timeout(timeout)?,
+        };
         Ok(batch.into_iter().map(|token| self.ctx.packet(token)))
     }
 
     /// The tokens of the next batch, for consumers that hand them on; as [`pop`](Self::pop) otherwise.
+    #[inline]
     pub fn pop_tokens(&self) -> Option<Batch<N>> {
-        self.rx.recv()
+        match &self.rx {
+            Rx::Flume(rx) => rx.recv().ok(),
+            Rx::Other(rx) => rx.recv(),
+        }
     }
 
     /// The context that turns tokens into payloads.
@@ -217,7 +298,7 @@ impl<Ctx: Context, const N: usize> NethunsPopper<Ctx, N> {
 
 impl<Ctx: Context, const N: usize> Clone for NethunsPopper<Ctx, N> {
     fn clone(&self) -> Self {
-        Self { rx: self.rx.clone_box(), ctx: self.ctx.clone() }
+        Self { rx: self.rx.clone(), ctx: self.ctx.clone() }
     }
 }
 
