@@ -339,3 +339,6 @@ fn parse_list(text: &str, max: u32) -> Option<Vec<u32>> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests;
