@@ -74,7 +74,7 @@ impl<S: Socket + std::os::fd::AsFd + 'static> Rig for Wire<S> {
 }
 
 /// Sockets on the two ends of a veth pair in a network namespace of the test's own.
-#[cfg(all(target_os = "linux", feature = "pcap"))]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 struct Veth<S: Socket> {
     scheme: &'static str,
     flags: S::Flags,
@@ -82,16 +82,17 @@ struct Veth<S: Socket> {
     _lab: common::netns::Lab,
 }
 
-#[cfg(all(target_os = "linux", feature = "pcap"))]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 impl<S: Socket> Veth<S> {
     fn new(test: &str, scheme: &'static str, flags: S::Flags, facts: Facts) -> Option<Self> {
         let lab = common::netns::Lab::enter(test)?;
         lab.veth("left", "right", 1);
+        lab.veth("further", "beyond", 1);
         Some(Self { scheme, flags, facts, _lab: lab })
     }
 }
 
-#[cfg(all(target_os = "linux", feature = "pcap"))]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 impl<S: Socket + std::os::fd::AsFd + 'static> Rig for Veth<S> {
     type Sock = S;
 
@@ -102,6 +103,10 @@ impl<S: Socket + std::os::fd::AsFd + 'static> Rig for Veth<S> {
 
     fn facts(&self) -> Facts {
         self.facts.clone()
+    }
+
+    fn sharing(&self, socket: &S) -> Option<S> {
+        Some(socket.create_sharing(&format!("{}:further", self.scheme), None, self.flags.clone()).unwrap())
     }
 
     fn open(&self, spec: &str, queue: Option<usize>) -> nethuns_rs::Result<S> {
@@ -153,6 +158,54 @@ mod pcap_rig {
     }
 }
 
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+mod af_xdp_rig {
+    use super::*;
+    use nethuns_rs::af_xdp::{AfXdpFlags, Sock};
+
+    const FRAMES: u32 = 256;
+
+    fn flags() -> AfXdpFlags {
+        AfXdpFlags { num_frames: FRAMES, frame_size: 2048, tx_size: 64, rx_size: 64, ..AfXdpFlags::default() }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            backend: "af_xdp",
+            max_len: 1514,
+            too_big: 4096,
+            window: 32,
+            frames: FRAMES as usize,
+            one_pool: false,
+            wrong: vec![
+                ("af_xdp:", "the name is missing"),
+                ("af_xdp:nowhere0", "nowhere0"),
+                ("af_xdp:left?nonsense=1", "unknown option `nonsense`; known here:"),
+                ("af_xdp:left?frames=1", "frames"),
+                ("af_xdp:left?mode=sideways", "mode=sideways: expected"),
+            ],
+        }
+    }
+
+    pub fn direct(test: &str) -> Option<Veth<Sock>> {
+        Veth::new(test, "af_xdp", flags(), facts())
+    }
+
+    pub fn generic(test: &str) -> Option<Veth<Sock>> {
+        let xdp_flags = nethuns_rs::af_xdp::XDP_FLAGS_SKB_MODE;
+        Veth::new(test, "af_xdp", AfXdpFlags { xdp_flags, ..flags() }, facts())
+    }
+
+    pub fn any(test: &str) -> Option<Veth<any::Sock>> {
+        Veth::new(test, "af_xdp", AnyFlags::from(flags()), facts())
+    }
+
+    pub fn barely_late(test: &str) -> Option<Veth<Faults<Sock>>> {
+        let profile = Profile { delay: Duration::from_nanos(1), ..Profile::default() };
+        Veth::new(test, "af_xdp", FaultFlags { inner: flags(), plan: Plan::both(profile) }, facts())
+    }
+}
+
 fn mem(_: &str) -> Option<Wire<mem::Sock>> {
     Some(Wire::new(|flags| flags))
 }
@@ -192,3 +245,12 @@ conformance_suite!(over_pcap, pcap_rig::direct);
 conformance_suite!(over_any_pcap, pcap_rig::any);
 #[cfg(all(target_os = "linux", feature = "pcap"))]
 conformance_suite!(over_faults_over_pcap, pcap_rig::barely_late);
+
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+conformance_suite!(over_af_xdp, af_xdp_rig::direct);
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+conformance_suite!(over_generic_af_xdp, af_xdp_rig::generic);
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+conformance_suite!(over_any_af_xdp, af_xdp_rig::any);
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+conformance_suite!(over_faults_over_af_xdp, af_xdp_rig::barely_late);

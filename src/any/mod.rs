@@ -28,6 +28,8 @@ mod sock;
 
 pub use sock::Sock;
 
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+use crate::af_xdp::AfXdpFlags;
 use crate::api::Flags;
 use crate::mem::MemFlags;
 use crate::mem::faults::Plan;
@@ -49,6 +51,9 @@ pub struct AnyFlags {
     /// For `pcap:`.
     #[cfg(feature = "pcap")]
     pub pcap: PcapFlags,
+    /// For `af_xdp:`.
+    #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+    pub af_xdp: AfXdpFlags,
     /// What shall go wrong, whichever backend it is. Options of the port spec are put over it.
     pub faults: Plan,
 }
@@ -65,6 +70,13 @@ impl From<MemFlags> for AnyFlags {
 impl From<PcapFlags> for AnyFlags {
     fn from(pcap: PcapFlags) -> Self {
         Self { pcap, ..Self::default() }
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+impl From<AfXdpFlags> for AnyFlags {
+    fn from(af_xdp: AfXdpFlags) -> Self {
+        Self { af_xdp, ..Self::default() }
     }
 }
 
@@ -118,7 +130,7 @@ pub fn backends() -> &'static [Backend] {
             scheme: "af_xdp",
             example: "af_xdp:eth0",
             about: "AF_XDP on Linux; needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
-            compiled: false,
+            compiled: cfg!(all(target_os = "linux", feature = "af_xdp")),
             enable: "build on Linux with `--features af_xdp`",
         },
         Backend {

@@ -1,6 +1,8 @@
 //! The socket: an enum and one `match` per call.
 
 use super::{AnyFlags, backends};
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+use crate::af_xdp;
 use crate::api::{
     Batch, Context, Interest, LinkInfo, Metadata, MetadataType, Mode, Payload, PortSpec, Socket, Stats, Token,
 };
@@ -24,10 +26,14 @@ enum Port {
     Mem(mem::Sock),
     #[cfg(feature = "pcap")]
     Pcap(pcap::Sock),
+    #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+    AfXdp(af_xdp::Sock),
     // The same, made worse. Not one variant around all: one `match` a call is enough here too.
     BadMem(Box<Faults<mem::Sock>>),
     #[cfg(feature = "pcap")]
     BadPcap(Box<Faults<pcap::Sock>>),
+    #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+    BadAfXdp(Box<Faults<af_xdp::Sock>>),
 }
 
 /// Does the same with the socket of whichever backend it is.
@@ -40,6 +46,10 @@ macro_rules! each {
             Port::BadMem($socket) => $what,
             #[cfg(feature = "pcap")]
             Port::BadPcap($socket) => $what,
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            Port::AfXdp($socket) => $what,
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            Port::BadAfXdp($socket) => $what,
         }
     };
 }
@@ -75,6 +85,8 @@ impl Sock {
             "mem" => Port::Mem(mem::Sock::create(spec.text(), queue, flags.mem)?),
             #[cfg(feature = "pcap")]
             "pcap" => Port::Pcap(pcap::Sock::create(spec.text(), queue, flags.pcap)?),
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            "af_xdp" => Port::AfXdp(af_xdp::Sock::create(spec.text(), queue, flags.af_xdp)?),
             other => return Err(absent(spec, other)),
         })
     }
@@ -88,6 +100,12 @@ impl Sock {
             (Port::Pcap(socket), "pcap") => Port::Pcap(socket.create_sharing(spec.text(), queue, flags.pcap)?),
             #[cfg(feature = "pcap")]
             (Port::BadPcap(bad), "pcap") => Port::Pcap(bad.inner().create_sharing(spec.text(), queue, flags.pcap)?),
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            (Port::AfXdp(socket), "af_xdp") => Port::AfXdp(socket.create_sharing(spec.text(), queue, flags.af_xdp)?),
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            (Port::BadAfXdp(bad), "af_xdp") => {
+                Port::AfXdp(bad.inner().create_sharing(spec.text(), queue, flags.af_xdp)?)
+            }
             _ => {
                 return Err(Error::unsupported(
                     format!("sharing a pool of backend `{}` with {}", self.scheme(), spec.text()),
@@ -116,6 +134,8 @@ impl Sock {
             Port::Mem(socket) => Port::BadMem(Box::new(Faults::new(socket, plan)?)),
             #[cfg(feature = "pcap")]
             Port::Pcap(socket) => Port::BadPcap(Box::new(Faults::new(socket, plan)?)),
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            Port::AfXdp(socket) => Port::BadAfXdp(Box::new(Faults::new(socket, plan)?)),
             bad => bad,
         }))
     }
@@ -127,6 +147,8 @@ impl Sock {
             Port::BadMem(bad) => Some(&**bad),
             #[cfg(feature = "pcap")]
             Port::BadPcap(bad) => Some(&**bad),
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            Port::BadAfXdp(bad) => Some(&**bad),
             _ => None,
         }
     }
@@ -138,6 +160,8 @@ impl Sock {
             Port::Mem(_) | Port::BadMem(_) => "mem",
             #[cfg(feature = "pcap")]
             Port::Pcap(_) | Port::BadPcap(_) => "pcap",
+            #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+            Port::AfXdp(_) | Port::BadAfXdp(_) => "af_xdp",
         }
     }
 }
