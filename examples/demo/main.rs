@@ -36,20 +36,8 @@ struct Args {
     /// Only make the closing table, from the logs (--log) of pkt-gen, forward and meter, in this order
     #[arg(long, num_args = 2.., value_name = "FILE")]
     account: Vec<PathBuf>,
-    /// Packets lost between stage N and the next for a cause that only the interfaces know
-    #[arg(long, value_name = "N:CAUSE:PACKETS", requires = "account", value_parser = wire_loss)]
-    wire_lost: Vec<(usize, String, u64)>,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-fn wire_loss(text: &str) -> Result<(usize, String, u64), String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts[..] {
-        [n, cause, packets] => n.parse().ok().zip(packets.parse().ok()).map(|(n, p)| (n, cause.to_owned(), p)),
-        _ => None,
-    }
-    .ok_or_else(|| "expected N:CAUSE:PACKETS".into())
 }
 
 fn main() -> ExitCode {
@@ -72,11 +60,7 @@ fn from_logs(args: &Args) -> Result<Account, Failure> {
         let text = std::fs::read_to_string(path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
         Stage::from_log(&text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))
     };
-    let mut account = Account::new(args.account.iter().map(read).collect::<Result<_, _>>()?);
-    for (n, cause, packets) in &args.wire_lost {
-        account.wire_lost(*n, cause, *packets);
-    }
-    Ok(account)
+    Ok(Account::new(args.account.iter().map(read).collect::<Result<_, _>>()?))
 }
 
 /// Runs the three loops and takes their summaries.

@@ -53,8 +53,8 @@ pub struct Output {
 #[derive(Debug)]
 struct State {
     log: Option<File>,
-    /// Rows of a table since its last heading; none yet.
-    rows: Option<usize>,
+    /// The heading of the table that is being printed, and its rows so far.
+    table: Option<(String, usize)>,
 }
 
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ impl Output {
         let open =
             |path: &PathBuf| File::create(path).map_err(|e| Failure::new(format!("--log {}: {e}", path.display())));
         let log = args.log.as_ref().map(open).transpose()?;
-        let state = Mutex::new(State { log, rows: None });
+        let state = Mutex::new(State { log, table: None });
         Ok(Self { tool, json: args.json, quiet: args.quiet, stop: stop.clone(), state })
     }
 
@@ -102,7 +102,7 @@ impl Output {
         }
         let text = match line {
             Some(line) if self.json => line,
-            _ => table(&mut state.rows, record),
+            _ => table(&mut state.table, record),
         };
         let mut out = io::stdout().lock();
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -117,17 +117,18 @@ impl Output {
     }
 }
 
-fn table<R: Record>(rows: &mut Option<usize>, record: &R) -> String {
+fn table<R: Record>(table: &mut Option<(String, usize)>, record: &R) -> String {
     let mut out = String::new();
-    match record.columns() {
-        Some(columns) => {
-            if rows.is_none_or(|rows| rows >= Output::PAGE) {
+    if let Some(columns) = record.columns() {
+        match table {
+            Some((heading, rows)) if *heading == columns && *rows < Output::PAGE => *rows += 1,
+            _ => {
                 let _ = writeln!(out, "{columns}");
-                *rows = Some(0);
+                *table = Some((columns, 1));
             }
-            *rows = rows.map(|rows| rows + 1);
         }
-        None => *rows = None,
+    } else {
+        *table = None;
     }
     let _ = writeln!(out, "{}", record.text());
     out

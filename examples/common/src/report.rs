@@ -378,7 +378,7 @@ impl Record for Forwarded {
     const EVENT: &'static str = "summary";
 
     fn text(&self) -> String {
-        let how = if self.zero_copy { "zero copy" } else { "copied" };
+        let how = if self.zero_copy { "one pool, no copy" } else { "copied" };
         let mut out = format!("forwarded {} > {} ({how}): {}", self.from, self.to, self.flow.text());
         let _ = write!(
             out,
