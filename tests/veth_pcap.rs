@@ -379,6 +379,19 @@ fn a_vlan_tag_is_received_as_it_was_sent() {
 }
 
 #[test]
+fn link_facts_are_those_of_the_interface() {
+    let Some(lab) = Lab::enter("link_facts_are_those_of_the_interface") else { return };
+    lab.veth("va", "vb", 2);
+    ip("link set va address 02:00:00:00:00:01 mtu 1400");
+    let a = open("va");
+    let link = a.link().unwrap();
+    assert_eq!((link.name.as_str(), link.mac, link.mtu), ("va", Some([2, 0, 0, 0, 0, 1]), Some(1400)));
+    assert_eq!((link.carrier, link.rx_queues), (Some(true), Some(2)));
+    ip("link del va");
+    assert!(matches!(a.link(), Err(Error::NoSuchPort { .. })));
+}
+
+#[test]
 fn tcpdump_sees_what_is_sent() {
     let Some(lab) = Lab::enter("tcpdump_sees_what_is_sent") else { return };
     lab.veth("va", "vb", 1);

@@ -1,12 +1,18 @@
 //! What libpcap and the system say, turned into errors that say what to do.
 
 use super::ffi::{self, Status};
+use crate::api::LinkInfo;
 use crate::errors::Error;
 use std::io;
 use std::path::Path;
 
-/// Names of the interfaces that libpcap can see.
+/// Names of the interfaces there are: the system's, where it tells, for libpcap's list has much besides (`nflog`,
+/// `bluetooth-monitor`, `dbus-system`).
 pub(super) fn interfaces() -> Vec<String> {
+    let names = LinkInfo::interfaces();
+    if !names.is_empty() {
+        return names;
+    }
     ::pcap::Device::list().map(|all| all.into_iter().map(|device| device.name).collect()).unwrap_or_default()
 }
 

@@ -449,8 +449,12 @@ impl Socket for Sock {
         }
     }
 
+    /// Of a capture file only the name is known.
     fn link(&self) -> Result<LinkInfo> {
-        Ok(LinkInfo { name: self.name.clone(), ..LinkInfo::default() })
+        match &self.source {
+            Source::Live(_) => LinkInfo::of_interface(&self.name),
+            _ => Ok(LinkInfo { name: self.name.clone(), ..LinkInfo::default() }),
+        }
     }
 
     fn mode(&self) -> Mode {
