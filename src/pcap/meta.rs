@@ -24,7 +24,7 @@ impl Meta {
         let mut timestamp = header.ts;
         let mut rest = 0;
         if nanos {
-            rest = (timestamp.tv_usec % 1000) as u16;
+            rest = (timestamp.tv_usec % 1000).max(0) as u16;
             timestamp.tv_usec /= 1000;
         }
         Self { timestamp, len: header.len, caplen: delivered as u32, nanos: rest }
