@@ -62,13 +62,14 @@ impl FreeLists {
         }
     }
 
-    /// Frames that are neither free nor in a ring. Exact when no other thread is moving frames.
-    pub(crate) fn in_flight(&self) -> usize {
+    /// Frames that are neither free nor in a ring, of these and of `others` that rings may hold too, `others_free` of
+    /// which are free. Exact when no other thread is moving frames.
+    pub(crate) fn in_flight(&self, others: usize, others_free: usize) -> usize {
         let tallies = lock(&self.tallies);
         let held: usize =
             tallies.iter().map(|t| t.free.load(Ordering::Relaxed) + t.rings.load(Ordering::Relaxed)).sum();
         let at_home = lock(&self.depot).len() + self.home.len();
-        self.frames.saturating_sub(held + at_home)
+        (self.frames + others).saturating_sub(held + at_home + others_free)
     }
 
     /// How many sockets draw on these lists.

@@ -204,7 +204,7 @@ impl Pool {
     /// payload has been dropped.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.lists.in_flight() + (self.geometry.big_frames - self.big.len().min(self.geometry.big_frames))
+        self.lists.in_flight(self.geometry.big_frames, self.big.len())
     }
 
     /// How many sockets draw on it.
@@ -356,7 +356,7 @@ impl PoolContext {
         Ok(payload.into_token())
     }
 
-    /// Says how many frames are in this socket's rings, so that [`Pool::in_flight`] does not count them.
+    /// Says how many frames, big ones included, are in this socket's rings, so that [`Pool::in_flight`] does not count them.
     #[inline]
     pub fn set_in_rings(&self, frames: usize) {
         if let Some(local) = &self.local {

@@ -9,13 +9,13 @@ mod single {
         let lists = Arc::new(FreeLists::new(8));
         let local = Local::new(&lists);
         let mut got: Vec<u32> = std::iter::from_fn(|| local.take()).collect();
-        assert_eq!(lists.in_flight(), 8);
+        assert_eq!(lists.in_flight(0, 0), 8);
         got.sort_unstable();
         assert_eq!(got, (0..8).collect::<Vec<_>>());
         for frame in got {
             local.put(frame);
         }
-        assert_eq!((local.len(), lists.in_flight()), (2, 0));
+        assert_eq!((local.len(), lists.in_flight(0, 0)), (2, 0));
     }
 
     /// Whatever a socket did before, what it does not use is there for one that comes later.
@@ -31,7 +31,7 @@ mod single {
             let got: Vec<u32> = std::iter::from_fn(|| late.take()).collect();
             assert!(got.len() as u32 >= frames - frames / 4, "{} of {frames}", got.len());
             got.into_iter().for_each(|frame| late.put(frame));
-            assert_eq!(lists.in_flight(), 0);
+            assert_eq!(lists.in_flight(0, 0), 0);
         }
     }
 
@@ -44,7 +44,7 @@ mod single {
             let frame = a.take().expect("the depot gives back what b spills");
             b.put(frame);
         }
-        assert_eq!(lists.in_flight(), 0);
+        assert_eq!(lists.in_flight(0, 0), 0);
         drop(b);
         let all: Vec<u32> = std::iter::from_fn(|| a.take()).collect();
         assert_eq!(all.len(), 64);
@@ -56,11 +56,11 @@ mod single {
         let local = Local::new(&lists);
         let (x, y) = (local.take().unwrap(), local.take().unwrap());
         local.set_in_rings(1);
-        assert_eq!(lists.in_flight(), 1);
+        assert_eq!(lists.in_flight(0, 0), 1);
         local.set_in_rings(0);
         local.put(x);
         lists.give_back(y);
-        assert_eq!(lists.in_flight(), 0);
+        assert_eq!(lists.in_flight(0, 0), 0);
     }
 
     #[test]
@@ -72,7 +72,7 @@ mod single {
             let lists = lists.clone();
             std::thread::spawn(move || lists.give_back(frame)).join().unwrap();
         }
-        assert_eq!(lists.in_flight(), 0);
+        assert_eq!(lists.in_flight(0, 0), 0);
     }
 }
 
@@ -99,7 +99,7 @@ mod model {
             }
             local.put(first);
             worker.join().unwrap();
-            assert_eq!(lists.in_flight(), 0);
+            assert_eq!(lists.in_flight(0, 0), 0);
             let all: Vec<u32> = std::iter::from_fn(|| local.take()).collect();
             assert_eq!(all.len(), 2);
         });
@@ -125,7 +125,7 @@ mod model {
                 a.put(frame);
             }
             other.join().unwrap();
-            assert_eq!(lists.in_flight(), 0);
+            assert_eq!(lists.in_flight(0, 0), 0);
             let all: Vec<u32> = std::iter::from_fn(|| a.take()).collect();
             assert_eq!(all.len(), 3);
         });
