@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 
-/// A queue is refilled when it lacks so many frames, or when nothing is left to receive.
+/// A queue is refilled when it lacks so many frames, or half of its share, or when nothing is left to receive.
 const REFILL: u32 = 64;
 
 /// Fragments of a packet whose end has not been read yet: address and length of each.
@@ -95,7 +95,8 @@ impl Sock {
         }
         let packets = batch.packets;
         drop(batch);
-        if self.umem.share().saturating_sub(queue.receiving.get()) >= REFILL {
+        let share = self.umem.share();
+        if share.saturating_sub(queue.receiving.get()) >= REFILL.min(share / 2) {
             self.refill(queue);
         }
         packets

@@ -5,6 +5,8 @@
 pub mod conformance;
 #[cfg(target_os = "linux")]
 pub mod netns;
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+pub mod xdp;
 
 /// Says that a test, or a part of one, cannot run on this machine, and why. `scripts/test.sh` collects these lines from
 /// the file that `NETHUNS_SKIP_LOG` names, since the test harness hides what a passing test prints.
