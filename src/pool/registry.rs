@@ -1,5 +1,7 @@
 //! Pool ids, one counter for every backend, never used twice; and the way home for a dropped token.
 
+#![allow(unsafe_code)]
+
 use crate::api::BufferDesc;
 use crate::errors::{Error, Result};
 use std::collections::HashMap;
@@ -12,7 +14,6 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 ///
 /// [`bytes`](Self::bytes) keeps the promises of [`Context::unsafe_buffer`](crate::api::Context::unsafe_buffer) for as
 /// long as `self` lives.
-#[expect(unsafe_code, reason = "an implementation vouches for memory")]
 pub unsafe trait Home: Send + Sync {
     /// Takes a frame back, from any thread. Never fails, never waits.
     ///

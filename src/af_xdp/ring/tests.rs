@@ -1,4 +1,5 @@
 //! The rings against a double of the kernel: the same memory layout, the other side played by the test.
+#![allow(unsafe_code)]
 
 use super::*;
 use std::cell::UnsafeCell;
