@@ -153,11 +153,14 @@ fn a_full_channel_gives_the_batch_back_or_waits() {
     send(&sender, 2..3);
     let back = pusher.try_push(collect(&socket)).unwrap_err();
     assert_eq!(back.len(), 1);
-    let waiter = std::thread::spawn(move || pusher.push(back).map(|()| pusher));
+    let waiter = std::thread::spawn(move || {
+        pusher.push(back).unwrap();
+        pusher
+    });
     std::thread::sleep(Duration::from_millis(20));
     assert!(!waiter.is_finished(), "push waits for room");
     let first: Vec<u32> = popper.pop().unwrap().map(|packet| number(&packet)).collect();
-    let pusher = waiter.join().unwrap().unwrap();
+    let pusher = waiter.join().unwrap();
     drop(pusher);
     assert_eq!((first, drain(&popper)), (vec![0], vec![1, 2]));
     assert_eq!(socket.frames_in_flight(), Some(0));
