@@ -142,12 +142,12 @@ run() {
   pids+=("$meter")
   ready "$meter" "$logs/meter" 1 || { stop_programs; reason=$(tail -n 1 "$logs/meter.err"); return 2; }
   ip netns exec "$id-fwd" "$bin/forward" "$backend:fwd0$options" "$backend:fwd1$options" --quiet \
-    --log "$logs/forward" 2>"$logs/forward.err" &
+    --log "$logs/forward" >"$logs/forward.out" 2>"$logs/forward.err" &
   forward=$!
   pids+=("$forward")
   ready "$forward" "$logs/forward" 2 || { stop_programs; reason=$(tail -n 1 "$logs/forward.err"); return 2; }
   ip netns exec "$id-gen" "$bin/pkt-gen" "$backend:gen0$options" --quiet --rate "$rate" --duration "${seconds}s" \
-    --no-spin --log "$logs/gen" 2>"$logs/gen.err" &
+    --no-spin --log "$logs/gen" >"$logs/gen.out" 2>"$logs/gen.err" &
   generator=$!
   pids+=("$generator")
   ready "$generator" "$logs/gen" 1 || { stop_programs; reason=$(tail -n 1 "$logs/gen.err"); return 2; }
@@ -158,6 +158,7 @@ run() {
   sleep 0.3
   kill -INT "$meter" && wait "$meter" || code=1
   pids=()
+  cat "$logs/gen.out" "$logs/forward.out"
   cat "$logs"/*.err >&2
   say "where every packet has gone"
   if ! "$bin/demo" --account "$logs/gen" "$logs/forward" "$logs/meter"; then

@@ -26,7 +26,7 @@ struct Args {
     #[arg(required = true, value_name = "PORT")]
     ports: Vec<String>,
     /// Packets per second (100k, 1.5M), bits per second of frames without FCS (1Gbps), or max
-    #[arg(short, long, value_parser = args::rate, default_value = "max")]
+    #[arg(short, long, value_parser = args::rate, default_value = "max", allow_negative_numbers = true)]
     rate: Rate,
     /// Bytes of a frame without FCS [default: the smallest possible, at least 60]
     #[arg(short, long, value_name = "BYTES")]

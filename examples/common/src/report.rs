@@ -8,6 +8,11 @@ use nethuns_rs::api::Stats;
 use serde::Serialize;
 use std::fmt::Write as _;
 
+/// A port without its options, for people.
+fn short(port: &str) -> &str {
+    port.split_once('?').map_or(port, |(name, _)| name)
+}
+
 fn rate(packets: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { packets as f64 / seconds } else { 0.0 }
 }
@@ -122,7 +127,7 @@ impl Record for Sent {
     const EVENT: &'static str = "summary";
 
     fn text(&self) -> String {
-        let mut out = format!("sent {}: {}", self.port, self.flow.text());
+        let mut out = format!("sent {}: {}", short(&self.port), self.flow.text());
         let _ = write!(
             out,
             "\n  submitted {}, completed {}, pending {}, dropped {}",
@@ -265,7 +270,7 @@ impl Record for Received {
     const EVENT: &'static str = "summary";
 
     fn text(&self) -> String {
-        let mut out = format!("received {}: {}", self.port, self.flow.text());
+        let mut out = format!("received {}: {}", short(&self.port), self.flow.text());
         let _ = write!(out, "\n  dropped {}, truncated {}", self.dropped.brief(), self.truncated);
         let _ = write!(out, ", average batch {:.1}", self.batch);
         for queue in &self.queues {
@@ -331,8 +336,8 @@ impl Record for Forwarding {
             self.received,
             self.rx_dropped.total(),
             self.dropped.row(),
-            self.from,
-            self.to
+            short(&self.from),
+            short(&self.to)
         )
     }
 }
@@ -379,7 +384,7 @@ impl Record for Forwarded {
 
     fn text(&self) -> String {
         let how = if self.zero_copy { "one pool, no copy" } else { "copied" };
-        let mut out = format!("forwarded {} > {} ({how}): {}", self.from, self.to, self.flow.text());
+        let mut out = format!("forwarded {} > {} ({how}): {}", short(&self.from), short(&self.to), self.flow.text());
         let _ = write!(
             out,
             "\n  received {} = forwarded {} + dropped {} + pending {}; lost before: {}",
