@@ -50,5 +50,5 @@ pub use config::{
     XDP_FLAGS_UPDATE_IF_NOEXIST, XDP_SHARED_UMEM, XDP_USE_NEED_WAKEUP, XDP_USE_SG, XDP_ZEROCOPY,
 };
 pub use meta::Meta;
-pub use program::{AttachWish, Program, Source, Steering};
+pub use program::{AttachWish, Capabilities, Program, Source, Steering, XdpInfo, capabilities, inspect};
 pub use sock::Sock;

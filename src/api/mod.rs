@@ -18,7 +18,7 @@
 mod buffer;
 mod channel;
 mod context;
-mod link;
+pub(crate) mod link;
 mod metadata;
 mod mode;
 mod payload;

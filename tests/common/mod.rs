@@ -7,6 +7,8 @@ pub mod conformance;
 pub mod netns;
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
 pub mod xdp;
+#[cfg(all(target_os = "linux", feature = "af_xdp"))]
+pub mod xsk;
 
 /// Says that a test, or a part of one, cannot run on this machine, and why. `scripts/test.sh` collects these lines from
 /// the file that `NETHUNS_SKIP_LOG` names, since the test harness hides what a passing test prints.

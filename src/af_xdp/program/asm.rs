@@ -21,7 +21,7 @@ impl Insn {
     }
 }
 
-/// A register. `R0` is a call's result, `R1` to `R5` its arguments, `R6` to `R9` survive it, `R10` is the frame pointer.
+/// A register. `R0` is a call's result, `R1` to `R5` its arguments, `R6` to `R9` survive it, below `R10` is the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reg {
@@ -52,9 +52,6 @@ pub enum Width {
 pub enum If {
     Equal = 0x10,
     Above = 0x20,
-    AtLeast = 0x30,
-    /// Some bit is in both.
-    AnySet = 0x40,
     NotEqual = 0x50,
     Below = 0xa0,
 }
@@ -85,6 +82,11 @@ const FROM_REG: u8 = 0x08;
 impl Assembler {
     fn push(&mut self, code: u8, dst: Reg, src: Reg, off: i16, imm: i32) {
         self.code.push(Insn::new(code, dst as u8, src as u8, off, imm));
+    }
+
+    /// Instructions so far.
+    pub fn len(&self) -> usize {
+        self.code.len()
     }
 
     /// A new label, not placed yet.

@@ -18,15 +18,18 @@
 //! | `explain` | what a refusal of the kernel means, and what to type |
 //! | `sys` | the calls into libbpf |
 
-#[allow(dead_code, reason = "steering by rules comes next")]
 mod asm;
+mod capabilities;
+mod emit;
 mod explain;
-#[allow(dead_code, reason = "the explanations of refusals come next")]
+mod inspect;
 mod sys;
 
-mod steering;
+pub mod steering;
 
-pub use steering::Steering;
+pub use capabilities::{Capabilities, capabilities};
+pub use inspect::{Attached, Features, Place, XdpInfo, inspect};
+pub use steering::{Prefix, Rule, Steering};
 
 use crate::api::Attach;
 use crate::errors::{Error, Result};
@@ -229,7 +232,7 @@ impl Program {
                 help: "another socket receives from it: choose another queue, or share that socket's pool".into(),
             },
             Some(libc::EPERM | libc::EACCES) => {
-                explain::permission(&format!("{}: put a socket into the XSKMAP", self.ifname), &[])
+                explain::permission(&format!("{}: put a socket into the XSKMAP", self.ifname))
             }
             _ => Error::System {
                 what: format!("{}: put the socket of queue {queue} into the XSKMAP", self.ifname),

@@ -122,6 +122,19 @@ pub fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     fd(unsafe { bpf::bpf_obj_get(path.as_ptr()) })
 }
 
+/// Whether what is at a path lies on a bpffs.
+pub fn is_bpffs(path: &Path) -> io::Result<bool> {
+    let path = c_path(path)?;
+    // SAFETY: the path is NUL-terminated, and a `statfs` of zeros is valid for the kernel to fill in.
+    unsafe {
+        let mut stat: libc::statfs = std::mem::zeroed();
+        if libc::statfs(path.as_ptr(), &mut stat) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(stat.f_type == libc::BPF_FS_MAGIC as _)
+    }
+}
+
 /// What the kernel knows of an open program. Zeroed where it is older than the header.
 pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf::bpf_prog_info> {
     let mut info = bpf::bpf_prog_info::default();
@@ -209,6 +222,18 @@ pub fn namespace() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
+/// The kernel's version, as far as features go by it.
+pub fn kernel_version() -> (u32, u32) {
+    // SAFETY: a `utsname` of zeros is valid, and the kernel fills it in with NUL-terminated texts.
+    let release = unsafe {
+        let mut names: libc::utsname = std::mem::zeroed();
+        libc::uname(&mut names);
+        CStr::from_ptr(names.release.as_ptr()).to_string_lossy().into_owned()
+    };
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// What netlink says of XDP on an interface of the calling thread's namespace.
 pub fn query(ifindex: u32) -> io::Result<bpf::bpf_xdp_query_opts> {
     let mut opts =
@@ -216,24 +241,6 @@ pub fn query(ifindex: u32) -> io::Result<bpf::bpf_xdp_query_opts> {
     // SAFETY: libbpf writes into the options, whose size they carry.
     done(unsafe { bpf::bpf_xdp_query(ifindex as i32, 0, &mut opts) })?;
     Ok(opts)
-}
-
-/// Runs a program once on a packet that "arrived" on queue 0, without any interface; its verdict.
-#[cfg(test)]
-pub fn test_run(program: BorrowedFd<'_>, packet: &[u8]) -> io::Result<u32> {
-    let mut out = vec![0u8; packet.len() + 512];
-    let mut opts = bpf::bpf_test_run_opts {
-        sz: size_of::<bpf::bpf_test_run_opts>() as bpf::size_t,
-        data_in: packet.as_ptr().cast(),
-        data_size_in: packet.len() as u32,
-        data_out: out.as_mut_ptr().cast(),
-        data_size_out: out.len() as u32,
-        repeat: 1,
-        ..Default::default()
-    };
-    // SAFETY: both buffers outlive the call and carry their sizes.
-    done(unsafe { bpf::bpf_prog_test_run_opts(program.as_raw_fd(), &mut opts) })?;
-    Ok(opts.retval)
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(crate) struct Peer {
     pub link: Option<LinkInfo>,
     /// Whether there is another end, in another namespace.
     pub elsewhere: bool,
+    /// Receive queues that this end was made with: as many as `ethtool -L` can switch on.
+    pub max_rx_queues: Option<u32>,
 }
 
 /// The kind of an interface, and the other end if it is a cable with two.
@@ -75,7 +77,7 @@ pub(crate) fn peer(index: u32) -> Peer {
     let cable = matches!(route.kind.as_deref(), Some("veth" | "netkit"));
     let here = route.other.filter(|_| cable && !route.other_elsewhere);
     let link = here.and_then(|other| of_interface(&self::route(other).ok()?.name?, other).ok());
-    Peer { kind: route.kind, link, elsewhere: cable && route.other_elsewhere }
+    Peer { kind: route.kind, link, elsewhere: cable && route.other_elsewhere, max_rx_queues: route.rx_queues }
 }
 
 /// A socket to ask questions of the driver of one interface through.
