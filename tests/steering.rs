@@ -357,10 +357,10 @@ fn random_ports(random: &mut Random) -> String {
 /// A rule; now and then one that contradicts itself, which the caller throws away.
 fn random_rule(random: &mut Random) -> String {
     let mut terms = Vec::new();
-    if random.one_in(4) {
+    if random.one_in(6) {
         terms.push("pass".to_owned());
     }
-    for _ in 0..=random.below(3) {
+    for _ in 0..random.pick(&[1, 1, 1, 2, 2, 3]) {
         terms.push(match random.below(12) {
             0 => "tcp".into(),
             1 => format!("udp:{}", random_ports(random)),
@@ -446,7 +446,7 @@ fn the_program_means_what_the_rules_mean() {
     let (mut taken, mut left) = (0, 0);
     for _ in 0..80 {
         let mut rules: Vec<String> = Vec::new();
-        while rules.len() <= random.below(8) {
+        while rules.len() <= random.below(16) {
             let rule = random_rule(&mut random);
             rules.extend(rule.parse::<Steering>().is_ok().then_some(rule));
         }
@@ -462,7 +462,7 @@ fn the_program_means_what_the_rules_mean() {
         }
     }
     // Otherwise nothing was compared.
-    assert!(taken > 5_000 && left > 5_000, "{taken} taken, {left} left");
+    assert!(taken > 3_000 && left > 3_000, "{taken} taken, {left} left");
 }
 
 /// The verifier accepts the longest programs that can be written.

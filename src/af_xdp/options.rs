@@ -1,7 +1,7 @@
 //! The options of a port spec, over the flags.
 
 use super::config::{AfXdpFlags, Config, JUMBO, Queues, TxChecksum, Wish};
-use super::program::{AttachWish, Source, Steering};
+use super::program::{AttachWish, Source};
 use crate::api::{Options, PortSpec};
 use crate::errors::{Error, Result};
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ fn source(portspec: &str, options: &mut Options<'_>) -> Result<Option<Source>> {
     }
     match (steer, object, pinned, xsk_map) {
         (None, None, None, None) => Ok(None),
-        (Some(rules), None, None, None) => steering(rules).map(Some),
+        (Some(rules), None, None, None) => Ok(Some(Source::Steer(rules.parse()?))),
         (None, Some(path), None, None) => {
             Ok(Some(Source::Object { path, program: section.map(str::to_owned), map: map.map(str::to_owned) }))
         }
@@ -117,13 +117,6 @@ fn source(portspec: &str, options: &mut Options<'_>) -> Result<Option<Source>> {
         (None, None, None, Some(map)) => Ok(Some(Source::PinnedMap(map))),
         (None, None, Some(_), None) => Err(bad("`pinned_program` needs the map it redirects to: add `xsk_map=PATH`")),
         _ => Err(bad("`steer`, `program`, `pinned_program` and `xsk_map` exclude each other, except for the last two")),
-    }
-}
-
-fn steering(rules: &str) -> Result<Source> {
-    match rules {
-        "all" => Ok(Source::Steer(Steering::all())),
-        _ => Err(Error::BadOption { option: "steer", value: rules.to_owned(), expected: "all".to_owned() }),
     }
 }
 
