@@ -1,0 +1,6 @@
+//! The documented API compiles and does what it says: every code block of the documents that uses it, verbatim as far as
+//! it can be. What differs, and why, stands in `docs/compatibility.md`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod packets;
