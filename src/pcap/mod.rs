@@ -31,3 +31,9 @@ pub use flags::PcapFlags;
 pub use meta::Meta;
 pub use sock::Sock;
 pub use writer::{CaptureWriter, Format, Layout};
+
+/// Name and version of the libpcap that is used, as it tells them (`pcap_lib_version(3PCAP)`).
+#[must_use]
+pub fn library_version() -> String {
+    ffi::lib_version()
+}
