@@ -38,6 +38,8 @@ fn every_bad_argument_has_one_clear_line() {
         ("forward", &["mem:a", "mem:a"], USAGE, "two ports"),
         ("forward_mt", &["mem:a", "mem:b", "--consumers", "0"], USAGE, "--consumers"),
         ("forward_mt", &["mem:a", "mem:a"], USAGE, "two ports"),
+        ("doctor", &["nethuns-none"], ERROR, "nethuns-none"),
+        ("doctor", &["--no-such-option"], USAGE, "--no-such-option"),
         ("demo", &["--rate", "fast"], USAGE, "packets per second"),
         ("demo", &["--account", "/no/such/log", "/no/such/log"], ERROR, "/no/such/log"),
     ];

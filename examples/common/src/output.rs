@@ -111,6 +111,14 @@ impl Output {
         }
     }
 
+    /// A heading between records, for people only.
+    pub fn heading(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        if !self.json && writeln!(out, "{text}").is_err() {
+            self.stop.request();
+        }
+    }
+
     /// Tells people something worth knowing, on standard error.
     pub fn remark(&self, text: &str) {
         eprintln!("{}: {text}", self.tool);
