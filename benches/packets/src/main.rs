@@ -1,0 +1,246 @@
+//! The driver of the packet layer's benchmarks: `scripts/bench.sh packets` builds everything and runs it.
+//!
+//! Two veth pairs in a network namespace of the driver's own, which ends with it and its children however they end:
+//!
+//! ```text
+//!   sa0 ═══ sb0    the common source sends from sa0, the contender receives on sb0 (or sends on sa0, sb0 drops)
+//!   oa0 ═══ ob0    the contender forwards to oa0, ob0 drops
+//! ```
+
+use nethuns_bench::netns::Lab;
+use nethuns_bench::{Contender, Options, Report, Row, Sample, instructions, one_cpu, race};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The table of the issue: what the medians of ratios must reach.
+const OF_C: f64 = 0.97;
+const OF_XSK_RS: f64 = 1.0;
+const ANY_OF_C: f64 = 0.95;
+const OF_FLUME: f64 = 0.9;
+const MEM_NS: f64 = 25.0;
+const INSTRUCTIONS: f64 = 60.0;
+
+const SIZES: [usize; 2] = [60, 1514];
+
+/// Where the contenders are.
+struct Bench<'a> {
+    options: &'a Options,
+    ours: PathBuf,
+    pairs: usize,
+}
+
+impl Bench<'_> {
+    /// The figure's name, if it was asked for.
+    fn wanted(&self, figure: String) -> Option<String> {
+        self.options.wants(&figure).then_some(figure)
+    }
+
+    fn ours(&self, name: &'static str, args: &str) -> Contender {
+        Contender::new(name, &self.ours, args)
+    }
+
+    /// A peer, or why it is not there.
+    fn peer(&self, name: &'static str, program: &str, args: &str) -> Result<Contender, String> {
+        if let Some((_, reason)) = self.options.without.iter().find(|(peer, _)| peer == name) {
+            return Err(reason.clone());
+        }
+        let path = self.options.peers.join(program);
+        if path.is_file() {
+            Ok(Contender::new(name, &path, args))
+        } else {
+            Err(format!("{} is not built: run scripts/bench.sh packets", path.display()))
+        }
+    }
+}
+
+/// Runs the figures that need interfaces.
+fn on_interfaces(bench: &Bench, report: &mut Report) {
+    for size in SIZES {
+        for (mode, ports) in [("rx", "sa0 sb0"), ("tx", "sa0 sb0"), ("fwd", "sa0 sb0 oa0 ob0")] {
+            af_xdp(bench, report, size, mode, ports);
+        }
+    }
+    for size in SIZES {
+        for (mode, ports) in [("rx", "sa0 sb0"), ("tx", "sa0 sb0")] {
+            pcap(bench, report, size, mode, ports);
+        }
+    }
+    for (mode, ports) in [("rx", "sa0 sb0"), ("tx", "sa0 sb0"), ("fwd", "sa0 sb0 oa0 ob0")] {
+        count_instructions(bench, report, mode, ports);
+    }
+}
+
+fn af_xdp(bench: &Bench, report: &mut Report, size: usize, mode: &str, ports: &str) {
+    let Some(figure) = bench.wanted(format!("af_xdp {mode} {size}B")) else { return };
+    let packets = bench.options.pick(192_000, 16_000);
+    let rest = format!("{ports} --size {size} --packets {packets}");
+    let mut contenders = vec![
+        bench.ours("ours", &format!("{mode} af_xdp {rest}")),
+        bench.ours("any", &format!("{mode} any-af_xdp {rest}")),
+    ];
+    let peers = [
+        bench.peer("c loop", "af_xdp_loop", &format!("{mode} {rest}")),
+        bench.peer("xsk-rs", "xsk-rs-loop", &format!("{mode} {rest}")),
+    ];
+    let mut places = Vec::new();
+    for (name, peer) in ["c loop", "xsk-rs"].into_iter().zip(peers) {
+        match peer {
+            Ok(peer) => {
+                places.push((name, contenders.len()));
+                contenders.push(peer);
+            }
+            Err(reason) => report.skip(&figure, name, reason),
+        }
+    }
+    let samples = match race(&contenders, bench.pairs) {
+        Ok(samples) => samples,
+        Err(problem) => return report.fail(&figure, "all", problem),
+    };
+    for (name, at) in places {
+        let pair = |ours: usize| (samples[ours].as_slice(), samples[at].as_slice());
+        if name == "c loop" {
+            report.compare(&figure, "ns/packet", pair(0), name, Some(OF_C), Sample::cpu);
+            report.compare(format!("{figure} any"), "ns/packet", pair(1), name, Some(ANY_OF_C), Sample::cpu);
+        } else {
+            report.compare(&figure, "ns/packet", pair(0), name, Some(OF_XSK_RS), Sample::cpu);
+        }
+        if mode == "rx" {
+            // The receiver's own part: no system call in it. For the record: it is what a ratio of 0.97 hides.
+            report.compare(format!("{figure} own part"), "ns/packet wall", pair(0), name, None, Sample::part);
+        }
+    }
+    report.limit(format!("{figure} heap"), "allocations", samples[0].iter().map(|s| s.allocations).sum(), 0.0, true);
+}
+
+fn pcap(bench: &Bench, report: &mut Report, size: usize, mode: &str, ports: &str) {
+    let Some(figure) = bench.wanted(format!("pcap {mode} {size}B")) else { return };
+    let packets = bench.options.pick(192_000, 16_000);
+    let rest = format!("{ports} --size {size} --packets {packets}");
+    let peer = match bench.peer("c loop", "pcap_loop", &format!("{mode} {rest}")) {
+        Ok(peer) => peer,
+        Err(reason) => return report.skip(figure, "c loop", reason),
+    };
+    let ours = bench.ours("ours", &format!("{mode} pcap {rest}"));
+    match race(&[ours, peer], bench.pairs) {
+        Ok(samples) => {
+            report.compare(&figure, "ns/packet", (&samples[0], &samples[1]), "c loop", Some(OF_C), Sample::cpu);
+            if mode == "rx" {
+                let figure = format!("{figure} own part");
+                report.compare(figure, "ns/packet wall", (&samples[0], &samples[1]), "c loop", None, Sample::part);
+            }
+        }
+        Err(problem) => report.fail(figure, "c loop", problem),
+    }
+}
+
+/// Instructions of 60-byte packets in batches of 64; sending includes writing the frame.
+fn count_instructions(bench: &Bench, report: &mut Report, mode: &str, ports: &str) {
+    let Some(figure) = bench.wanted(format!("af_xdp {mode} instructions")) else { return };
+    const UNIT: &str = "instructions/packet";
+    let packets = 64 * 64;
+    let count = |contender: &Contender| instructions::per_packet(contender, packets);
+    let ours = match count(&bench.ours("ours", &format!("{mode} af_xdp {ports} --size 60"))) {
+        Ok(ours) => ours,
+        Err(problem) => return report.fail(figure, "limit", problem),
+    };
+    if mode != "fwd" {
+        report.limit(&figure, UNIT, ours, INSTRUCTIONS, false);
+    }
+    let others = [
+        ("c loop", bench.peer("c loop", "af_xdp_loop", &format!("{mode} {ports} --size 60"))),
+        ("any", Ok(bench.ours("any", &format!("{mode} any-af_xdp {ports} --size 60")))),
+    ];
+    for (name, other) in others {
+        match other.and_then(|other| count(&other)) {
+            Ok(theirs) => report.add(Row {
+                figure: figure.clone(),
+                unit: UNIT,
+                ours,
+                peer: name,
+                theirs: Some(theirs),
+                ratio: Some(theirs / ours),
+                ..Row::default()
+            }),
+            Err(reason) => report.skip(&figure, name, reason),
+        }
+    }
+}
+
+/// One thread on an in-memory wire, concretely and through `any`.
+fn mem(bench: &Bench, report: &mut Report) {
+    for size in SIZES {
+        let Some(figure) = bench.wanted(format!("mem {size}B")) else { continue };
+        let rest = format!("--size {size} --packets {}", bench.options.pick(8_000_000, 640_000));
+        let contenders =
+            [bench.ours("ours", &format!("mem mem {rest}")), bench.ours("any", &format!("mem any-mem {rest}"))];
+        let samples = match race(&contenders, bench.pairs) {
+            Ok(samples) => samples,
+            Err(problem) => {
+                report.fail(figure, "limit", problem);
+                continue;
+            }
+        };
+        let ns = nethuns_bench::median(samples[0].iter().map(Sample::cpu));
+        if size == 60 {
+            report.limit(&figure, "ns/packet", ns, MEM_NS, false);
+        }
+        report.limit(
+            format!("{figure} heap"),
+            "allocations",
+            samples[0].iter().map(|s| s.allocations).sum(),
+            0.0,
+            true,
+        );
+        let pair = (samples[0].as_slice(), samples[1].as_slice());
+        report.compare(format!("{figure} dispatch"), "ns/packet", pair, "any", None, Sample::cpu);
+    }
+}
+
+/// Batches of 32 tokens through pusher and popper against the same arrays through plain flume.
+fn channel(bench: &Bench, report: &mut Report) {
+    for (threads, packets) in [("one", (6_400_000, 640_000)), ("two", (3_200_000, 640_000))] {
+        let Some(figure) = bench.wanted(format!("channel {threads} thread{}", if threads == "two" { "s" } else { "" }))
+        else {
+            continue;
+        };
+        one_cpu(threads == "one");
+        let run = |whose| format!("channel {whose} {threads} --packets {}", bench.options.pick(packets.0, packets.1));
+        let contenders = [bench.ours("ours", &run("nethuns")), bench.ours("flume", &run("flume"))];
+        match race(&contenders, bench.pairs) {
+            Ok(samples) => {
+                let pair = (samples[0].as_slice(), samples[1].as_slice());
+                // In one thread CPU time, which does not depend on who else is there; across two it is the pace that counts.
+                if threads == "one" {
+                    report.compare(&figure, "ns/token", pair, "flume", Some(OF_FLUME), Sample::cpu);
+                } else {
+                    report.compare(&figure, "ns/token wall", pair, "flume", Some(OF_FLUME), Sample::wall);
+                }
+            }
+            Err(problem) => report.fail(figure, "flume", problem),
+        }
+    }
+    one_cpu(true);
+}
+
+/// A program of the same build, beside this one.
+fn sibling(name: &str) -> PathBuf {
+    let me = std::env::current_exe().unwrap_or_default();
+    me.parent().unwrap_or(Path::new(".")).join(name)
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let bench = Bench { options: &options, ours: sibling("packets-ours"), pairs: options.pick(9, 3) };
+    one_cpu(true);
+    let mut report = Report::new("packets", &options);
+    mem(&bench, &mut report);
+    channel(&bench, &mut report);
+    if let Some(lab) = Lab::enter("packets over interfaces") {
+        lab.veth("sa0", "sb0", 1);
+        lab.veth("oa0", "ob0", 1);
+        on_interfaces(&bench, &mut report);
+    } else {
+        report.skip("af_xdp and pcap", "all", "needs root, for a network namespace of its own");
+    }
+    report.finish()
+}
