@@ -148,14 +148,13 @@ mod memory {
     use nethuns_rs::api::{BufferDesc, BufferRef, Context, Payload, Socket, Token};
     use nethuns_rs::mem::{MemFlags, Sock};
     use std::fmt::Debug;
-    use std::ops::{Deref, DerefMut};
+    use std::ops::DerefMut;
 
     #[test]
     fn payload_token_and_descriptors_have_the_documented_functions() {
-        fn payload<'ctx, Ctx: Context>(payload: Payload<'ctx, Ctx>) -> impl DerefMut<Target = [u8]> + Deref + 'ctx {
+        fn payload<'ctx, Ctx: Context>(payload: Payload<'ctx, Ctx>) -> impl DerefMut<Target = [u8]> + 'ctx {
             payload
         }
-        #[expect(clippy::needless_lifetimes, reason = "as documented")]
         fn token<'ctx, Ctx: Context>(token: Token, ctx: &'ctx Ctx) -> Payload<'ctx, Ctx> {
             let _: BufferDesc = token.buffer_desc();
             let _: u32 = token.size();
