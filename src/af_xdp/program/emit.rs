@@ -17,7 +17,7 @@
 //! | r4, r5 | destination and source port, or [`NO_PORT`] |
 //! | r6 | the context (`struct xdp_md`) |
 //! | r7 | protocol (IPv4, IPv6) or ethertype (others) |
-//! | r8, r9 | the header behind Ethernet, the end of the packet; not used in chains |
+//! | r8, r9 | before: the header behind Ethernet, the end of the packet |
 //! | stack | the addresses at [`SRC`] and [`DST`] |
 //!
 //! The verifier must see that every load is below the end of the packet, that every instruction can be reached, and that
@@ -25,6 +25,10 @@
 //! It joins paths whose registers it need not tell apart. So a chain has no pointers into the packet, whose proven
 //! lengths differ from path to path, and the verifier must not learn from a test: what is compared is masked first, which
 //! makes it a number of its own that says nothing about where it was copied from.
+//!
+//! A process with CAP_BPF but without CAP_PERFMON may not add an unknown number to a packet pointer. So IPv4 headers of
+//! each length have instructions of their own, and IPv6 extension headers, whose lengths are too many for that, are
+//! fetched by a helper of Linux 5.18. Before, they are not skipped ([`Walk`]).
 
 use super::asm::If::{Above, Below, Equal, NotEqual};
 use super::asm::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
@@ -40,20 +44,35 @@ const NO_PORT: i32 = 0x1_0000;
 /// Where the addresses are on the stack, 16 bytes each, of which IPv4 uses the first four.
 const SRC: i16 = -16;
 const DST: i16 = -32;
+/// The ICMPv6 type (RFC 4861).
+const NEIGHBOUR_SOLICITATION: u32 = 135;
 const XDP_PASS: i32 = 2;
-/// `bpf_redirect_map` of `linux/bpf.h`.
+/// Where extension headers are fetched to: 24 bytes.
+const FETCHED: i16 = -56;
+/// `bpf_xdp_load_bytes` of `linux/bpf.h`: context, offset, buffer, length; 0 if the packet is long enough.
+const XDP_LOAD_BYTES: i32 = 189;
+/// `bpf_redirect_map`: map, key, what to do if the slot is empty.
 const REDIRECT_MAP: i32 = 51;
 /// `rx_queue_index` of `struct xdp_md`; `data` is at 0, `data_end` at 4.
 const RX_QUEUE_INDEX: i16 = 16;
 
+/// Whether IPv6 extension headers are skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Yes; the kernel has `bpf_xdp_load_bytes`.
+    Extensions,
+    /// No: the first one counts as the protocol.
+    Nothing,
+}
+
 /// The program of a steering that redirects into the XSKMAP behind a descriptor.
-pub fn program(steering: &Steering, map: i32) -> Result<Vec<Insn>, TooFar> {
+pub fn program(steering: &Steering, map: i32, walk: Walk) -> Result<Vec<Insn>, TooFar> {
     let mut asm = Assembler::default();
     asm.copy(R6, R1);
     match steering.rules() {
         [] => verdict(&mut asm, false, map),
         [first, ..] if first.is_any() => verdict(&mut asm, !first.pass, map),
-        rules => Emitter { asm: &mut asm, rules, map }.packets(),
+        rules => Emitter { asm: &mut asm, rules, map, walk }.packets(),
     }
     asm.finish()
 }
@@ -76,6 +95,7 @@ struct Emitter<'a> {
     asm: &'a mut Assembler,
     rules: &'a [Rule],
     map: i32,
+    walk: Walk,
 }
 
 impl Emitter<'_> {
@@ -87,6 +107,7 @@ impl Emitter<'_> {
         self.asm.load(Half, R7, R8, 12);
         self.asm.be16(R7);
         self.asm.add(R8, 14);
+        self.asm.set(R5, 14);
         self.tags(other);
         for (ethertype, kind) in [(IPV4, ipv4), (IPV6, ipv6), (ARP, arp)] {
             self.asm.jump_if(Equal, R7, ethertype.into(), kind);
@@ -112,7 +133,8 @@ impl Emitter<'_> {
         self.asm.jump_if_reg(Above, R0, R9, short);
     }
 
-    /// Steps over VLAN tags: the type behind them into r7, r8 behind them. A tag cut short stays the type.
+    /// Steps over VLAN tags: the type behind them into r7, r8 and the number of bytes in r5 behind them. A tag cut short
+    /// stays the type.
     fn tags(&mut self, short: Label) {
         let done = self.asm.label();
         for _ in 0..TAGS {
@@ -126,6 +148,7 @@ impl Emitter<'_> {
             self.asm.load(Half, R7, R8, 2);
             self.asm.be16(R7);
             self.asm.add(R8, 4);
+            self.asm.add(R5, 4);
         }
         self.asm.place(done);
     }
@@ -137,11 +160,9 @@ impl Emitter<'_> {
         self.version(4, invalid);
         self.asm.and(R0, 0x0f);
         self.asm.jump_if(Below, R0, 5, invalid);
-        self.asm.shift_left(R0, 2);
-        self.asm.copy(R2, R8);
-        self.asm.add_reg(R2, R0);
-        self.keep(Word, SRC, R8, 12);
-        self.keep(Word, DST, R8, 16);
+        self.asm.copy(R2, R0);
+        self.keep(Family::Ipv4, SRC, R8, 12);
+        self.keep(Family::Ipv4, DST, R8, 16);
         self.no_ports();
         self.asm.load(Byte, R7, R8, 9);
         // Offset and "more fragments".
@@ -152,82 +173,121 @@ impl Emitter<'_> {
         self.with_ports(segment);
         self.asm.jump(chain);
         self.asm.place(segment);
-        self.ports(chain);
+        for words in 5..=15 {
+            let longer = self.asm.label();
+            self.asm.jump_if(NotEqual, R2, words, longer);
+            self.ports_at(words as i16 * 4, chain);
+            self.asm.jump(chain);
+            self.asm.place(longer);
+        }
         self.asm.place(chain);
         self.chain(Family::Ipv4);
     }
 
     fn ipv6(&mut self, invalid: Label) {
-        let [chain, upper, segment, icmp] = std::array::from_fn(|_| self.asm.label());
+        let [chain, walk, segment, icmp] = std::array::from_fn(|_| self.asm.label());
         self.need(R8, 40, invalid);
         self.asm.load(Byte, R0, R8, 0);
         self.version(6, invalid);
-        self.keep(Double, SRC, R8, 8);
-        self.keep(Double, DST, R8, 24);
+        self.keep(Family::Ipv6, SRC, R8, 8);
+        self.keep(Family::Ipv6, DST, R8, 24);
+        self.asm.load(Byte, R7, R8, 6);
+        if self.walk == Walk::Extensions {
+            for number in [0, 43, 44, 51, 60] {
+                self.compare(Equal, number, walk);
+            }
+        }
         self.no_ports();
         self.asm.set(R3, 0);
-        self.asm.load(Byte, R7, R8, 6);
-        self.asm.copy(R2, R8);
-        self.asm.add(R2, 40);
-        for _ in 0..EXTENSIONS {
-            self.extension(upper, chain);
-        }
-        self.asm.place(upper);
         self.compare(Equal, ICMP6, icmp);
         self.with_ports(segment);
         self.asm.jump(chain);
         self.asm.place(icmp);
-        self.need(R2, 24, chain);
-        self.asm.load(Byte, R0, R2, 0);
-        // A neighbour solicitation is for whom it asks for.
-        self.asm.jump_if(NotEqual, R0, 135, chain);
-        self.keep(Double, DST, R2, 8);
+        self.need(R8, 64, chain);
+        self.asm.load(Byte, R0, R8, 40);
+        self.asm.jump_if(NotEqual, R0, NEIGHBOUR_SOLICITATION, chain);
+        self.keep(Family::Ipv6, DST, R8, 48);
         self.asm.jump(chain);
         self.asm.place(segment);
-        self.ports(chain);
+        self.ports_at(40, chain);
+        if self.walk == Walk::Extensions {
+            self.asm.jump(chain);
+            self.asm.place(walk);
+            self.extensions(chain);
+        }
         self.asm.place(chain);
         self.chain(Family::Ipv6);
     }
 
-    /// Steps over one extension header if there is one, and to `upper` if not: the protocol behind it into r7, r2
-    /// behind it. To `chain` if it is cut short or a fragment's.
-    fn extension(&mut self, upper: Label, chain: Label) {
-        let [general, authentication, fragment, next] = std::array::from_fn(|_| self.asm.label());
-        self.compare(Equal, 51, authentication);
-        self.compare(Equal, 44, fragment);
-        for number in [0, 43, 60] {
-            self.compare(Equal, number, general);
+    /// Walks along extension headers, from the offset in r5 plus the IPv6 header on, to what is behind them. Uses r9 for
+    /// the offset: the helper leaves r1 to r5 undefined. Runs on into the chain.
+    fn extensions(&mut self, chain: Label) {
+        let [upper, segment, icmp, fragment, cut] = std::array::from_fn(|_| self.asm.label());
+        self.asm.copy(R9, R5);
+        self.asm.add(R9, 40);
+        for _ in 0..EXTENSIONS {
+            let [general, authentication, fragments, next] = std::array::from_fn(|_| self.asm.label());
+            self.compare(Equal, 51, authentication);
+            self.compare(Equal, 44, fragments);
+            for number in [0, 43, 60] {
+                self.compare(Equal, number, general);
+            }
+            self.asm.jump(upper);
+            for (kind, more, shift) in [(general, 1, 3), (authentication, 2, 2)] {
+                self.asm.place(kind);
+                self.fetch(2, cut);
+                self.asm.load(Byte, R7, R10, FETCHED);
+                self.asm.load(Byte, R0, R10, FETCHED + 1);
+                self.asm.add(R0, more);
+                self.asm.shift_left(R0, shift);
+                self.asm.add_reg(R9, R0);
+                self.asm.jump(next);
+            }
+            self.asm.place(fragments);
+            self.fetch(8, cut);
+            self.asm.load(Byte, R7, R10, FETCHED);
+            // Offset and "more fragments"; with neither it is a whole datagram (RFC 6946).
+            self.asm.load(Half, R3, R10, FETCHED + 2);
+            self.asm.be16(R3);
+            self.asm.and(R3, 0xfff9);
+            self.asm.jump_if(NotEqual, R3, 0, fragment);
+            self.asm.add(R9, 8);
+            self.asm.place(next);
         }
-        self.asm.jump(upper);
-
-        self.asm.place(general);
-        self.need(R2, 2, chain);
-        self.asm.load(Byte, R7, R2, 0);
-        self.asm.load(Byte, R0, R2, 1);
-        self.asm.add(R0, 1);
-        self.asm.shift_left(R0, 3);
-        self.asm.add_reg(R2, R0);
-        self.asm.jump(next);
-
-        self.asm.place(authentication);
-        self.need(R2, 2, chain);
-        self.asm.load(Byte, R7, R2, 0);
-        self.asm.load(Byte, R0, R2, 1);
-        self.asm.add(R0, 2);
-        self.asm.shift_left(R0, 2);
-        self.asm.add_reg(R2, R0);
-        self.asm.jump(next);
-
+        self.asm.place(upper);
+        self.compare(Equal, ICMP6, icmp);
+        self.with_ports(segment);
+        self.asm.jump(cut);
+        self.asm.place(icmp);
+        self.fetch(24, cut);
+        self.asm.load(Byte, R0, R10, FETCHED);
+        self.asm.jump_if(NotEqual, R0, NEIGHBOUR_SOLICITATION, cut);
+        self.keep(Family::Ipv6, DST, R10, FETCHED + 8);
+        self.asm.jump(cut);
+        self.asm.place(segment);
+        self.fetch(4, cut);
+        self.asm.set(R3, 0);
+        for (port, at) in [(R5, FETCHED), (R4, FETCHED + 2)] {
+            self.asm.load(Half, port, R10, at);
+            self.asm.be16(port);
+        }
+        self.asm.jump(chain);
+        self.asm.place(cut);
+        self.asm.set(R3, 0);
         self.asm.place(fragment);
-        self.need(R2, 8, chain);
-        self.asm.load(Byte, R7, R2, 0);
-        // Offset and "more fragments"; neither is a whole datagram (RFC 6946).
-        self.asm.load(Half, R3, R2, 2);
-        self.asm.be16(R3);
-        self.asm.and(R3, 0xfff9);
-        self.asm.jump_if(NotEqual, R3, 0, chain);
-        self.asm.add(R2, 8);
-        self.asm.place(next);
+        self.no_ports();
+    }
+
+    /// Fetches bytes of the packet from the offset in r9 on; goes to `short` if it has fewer. Only r6 to r10 keep what
+    /// they hold.
+    fn fetch(&mut self, bytes: i32, short: Label) {
+        self.asm.copy(R1, R6);
+        self.asm.copy(R2, R9);
+        self.asm.copy(R3, R10);
+        self.asm.add(R3, FETCHED.into());
+        self.asm.set(R4, bytes);
+        self.asm.call(XDP_LOAD_BYTES);
+        self.asm.jump_if(NotEqual, R0, 0, short);
     }
 
     fn arp(&mut self, invalid: Label) {
@@ -238,8 +298,8 @@ impl Emitter<'_> {
             self.asm.be16(R0);
             self.asm.jump_if(NotEqual, R0, value, invalid);
         }
-        self.keep(Word, SRC, R8, 14);
-        self.keep(Word, DST, R8, 24);
+        self.keep(Family::Arp, SRC, R8, 14);
+        self.keep(Family::Arp, DST, R8, 24);
         self.chain(Family::Arp);
     }
 
@@ -269,18 +329,22 @@ impl Emitter<'_> {
         }
     }
 
-    /// Loads the ports from r2, or leaves them if the packet ends before.
-    fn ports(&mut self, short: Label) {
-        self.need(R2, 4, short);
-        for (port, at) in [(R5, 0), (R4, 2)] {
-            self.asm.load(Half, port, R2, at);
+    /// Loads the ports that stand `at` bytes behind r8, or leaves them if the packet ends before.
+    fn ports_at(&mut self, at: i16, short: Label) {
+        self.need(R8, i32::from(at) + 4, short);
+        for (port, at) in [(R5, at), (R4, at + 2)] {
+            self.asm.load(Half, port, R8, at);
             self.asm.be16(port);
         }
     }
 
-    /// Puts an address onto the stack: of IPv4 in a word, of IPv6 in two doubles.
-    fn keep(&mut self, width: Width, to: i16, from: Reg, at: i16) {
-        let parts: &[i16] = if width == Word { &[0] } else { &[0, 8] };
+    /// Puts an address onto the stack, if a rule of its kind looks at addresses.
+    fn keep(&mut self, family: Family, to: i16, from: Reg, at: i16) {
+        let of_address = |rule: &&Rule| rule.src.is_some() || rule.dst.is_some();
+        if !self.rules.iter().filter(of_address).any(|rule| rule.admits(family)) {
+            return;
+        }
+        let (width, parts): (Width, &[i16]) = if family == Family::Ipv6 { (Double, &[0, 8]) } else { (Word, &[0]) };
         for part in parts {
             self.asm.load(width, R0, from, at + part);
             self.asm.store(width, R10, to + part, R0);
@@ -383,5 +447,26 @@ impl Emitter<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sys;
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    /// What is emitted for kernels before 5.18 has no tests of its own but this: the verifier takes it.
+    #[test]
+    fn a_program_that_walks_nothing_loads() {
+        let Ok(map) = sys::create_xskmap(c"test", 1) else {
+            println!("SKIPPED a_program_that_walks_nothing_loads: may not create BPF maps");
+            return;
+        };
+        let steering: Steering = "pass,tcp:22+fd00::/64,udp:53+10.0.0.0/8,sport:1-2+icmp,frag+arp".parse().unwrap();
+        let [long, short] =
+            [Walk::Extensions, Walk::Nothing].map(|walk| program(&steering, map.as_raw_fd(), walk).unwrap());
+        assert!(short.len() < long.len());
+        sys::load_xdp(c"test", &short, 0).map_err(|(error, log)| format!("{error}: {log}")).unwrap();
     }
 }

@@ -23,6 +23,7 @@ mod capabilities;
 mod emit;
 mod explain;
 mod inspect;
+mod object;
 mod sys;
 
 pub mod steering;
@@ -31,7 +32,7 @@ pub use capabilities::{Capabilities, capabilities};
 pub use inspect::{Attached, Features, Place, XdpInfo, inspect};
 pub use steering::{Prefix, Rule, Steering};
 
-use crate::api::Attach;
+use crate::api::{Attach, LinkInfo};
 use crate::errors::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
@@ -136,6 +137,26 @@ pub struct Request<'a> {
     pub source: &'a Source,
     /// Receive queues of the interface.
     pub queues: u32,
+}
+
+impl<'a> Request<'a> {
+    /// A program for packets of one buffer on an interface of the calling thread's network namespace, in the driver if
+    /// that can be had.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchPort`] listing the interfaces there are.
+    pub fn new(ifname: &'a str, source: &'a Source) -> Result<Self> {
+        let link = LinkInfo::of_interface(ifname)?;
+        Ok(Self {
+            ifname,
+            ifindex: link.index.unwrap_or(0),
+            wish: AttachWish::Auto,
+            multi_buffer: false,
+            source,
+            queues: link.rx_queues.unwrap_or(1),
+        })
+    }
 }
 
 /// An attached program and its map. Dropping the last reference detaches it.
@@ -262,7 +283,20 @@ impl Program {
         self.prog_id
     }
 
-    /// Pins the map on a bpffs, for processes that may not load programs themselves ([`Source::PinnedMap`]).
+    /// Pins the map on a bpffs, for processes that may not load programs themselves ([`Source::PinnedMap`]). The file
+    /// is root's: `chown` and `chmod` say who may put sockets into it. It stays until it is removed, also when the
+    /// program has gone.
+    ///
+    /// ```no_run
+    /// use nethuns_rs::af_xdp::program::{Program, Request, Source};
+    /// # fn main() -> nethuns_rs::Result<()> {
+    /// // A privileged process: everything for 10.0.0.2 goes to whoever puts sockets into the map.
+    /// let source = Source::Steer("10.0.0.2".parse()?);
+    /// let program = Program::attach(&Request::new("eth0", &source)?)?;
+    /// program.pin_map("/sys/fs/bpf/eth0_xsks".as_ref())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -394,13 +428,23 @@ fn load(request: &Request<'_>) -> Result<Loaded> {
         Source::Steer(steering) => {
             let map = sys::create_xskmap(c"nethuns_xsks", request.queues.max(SLOTS))
                 .map_err(|error| explain::load(request, "create an XSKMAP", error, ""))?;
-            let code = steering.compile(map.as_raw_fd())?;
+            let (walk, notes) = match (steering.looks_behind_extensions(), sys::kernel_version() >= (5, 18)) {
+                (true, true) => (emit::Walk::Extensions, Vec::new()),
+                (false, _) => (emit::Walk::Nothing, Vec::new()),
+                (true, false) => {
+                    let note = "steering does not look behind IPv6 extension headers, which takes Linux 5.18";
+                    (emit::Walk::Nothing, vec![note.to_owned()])
+                }
+            };
+            let code = steering.compile(map.as_raw_fd(), walk)?;
             let flags = if request.multi_buffer { sys::HAS_FRAGS } else { 0 };
             let program = sys::load_xdp(c"nethuns_steer", &code, flags)
                 .map_err(|(error, log)| explain::load(request, "load the XDP program", error, &log))?;
-            Ok(Loaded { program, map, notes: Vec::new() })
+            Ok(Loaded { program, map, notes })
         }
-        _ => Err(Error::Unknown),
+        Source::Object { path, program, map } => object::load(request, path, program.as_deref(), map.as_deref()),
+        Source::Pinned { program, map } => object::open_pinned(request, program, map),
+        Source::PinnedMap(_) | Source::Map(_) => Err(Error::Unknown),
     }
 }
 

@@ -28,7 +28,8 @@
 //!
 //! * Up to two VLAN tags (0x8100, 0x88a8, 0x9100) are skipped: terms see what is behind them. (A tag that the card has
 //!   taken out, `ethtool -k`: rx-vlan-offload, is not in the frame at all.)
-//! * IPv4 options and up to six IPv6 extension headers are skipped to find protocol and ports.
+//! * IPv4 options and up to six IPv6 extension headers are skipped to find protocol and ports. (Extension headers only
+//!   from Linux 5.18 on; before, the first one counts as the protocol, and the socket's mode has a note about it.)
 //! * **ARP**: addresses are the sender's and the target's protocol address. A term of an address alone therefore takes
 //!   IP *and* ARP of it; `ipv4,10.0.0.2` leaves ARP out.
 //! * **Neighbour solicitation** (the ARP of IPv6) goes to a multicast address; for it the destination is the address
@@ -124,9 +125,22 @@ impl Steering {
         &self.rules
     }
 
+    /// Whether a program of this steering must walk along IPv6 extension headers.
+    pub(super) fn looks_behind_extensions(&self) -> bool {
+        let decided = self.rules.iter().position(Rule::is_any).unwrap_or(self.rules.len());
+        let deep = |rule: &Rule| {
+            rule.protocol.is_some()
+                || rule.sport.is_some()
+                || rule.dport.is_some()
+                || rule.fragments
+                || rule.dst.is_some()
+        };
+        self.rules[..decided].iter().any(|rule| deep(rule) && rule.admits(Family::Ipv6))
+    }
+
     /// The program: redirects by receive queue into the XSKMAP behind a descriptor, or passes.
-    pub(super) fn compile(&self, map: i32) -> Result<Vec<Insn>> {
-        emit::program(self, map).map_err(|_| bad(format!("{} rules", self.rules.len()), "fewer rules".into()))
+    pub(super) fn compile(&self, map: i32, walk: emit::Walk) -> Result<Vec<Insn>> {
+        emit::program(self, map, walk).map_err(|_| bad(format!("{} rules", self.rules.len()), "fewer rules".into()))
     }
 }
 
