@@ -50,7 +50,8 @@ pub(super) fn opening(name: &str, status: Status) -> Error {
     }
 }
 
-fn bring_up(name: &str) -> String {
+/// The command that brings an interface up.
+pub(super) fn bring_up(name: &str) -> String {
     if cfg!(target_os = "linux") { format!("ip link set {name} up") } else { format!("ifconfig {name} up") }
 }
 
@@ -98,30 +99,6 @@ pub(super) fn receiving(name: &str, message: String) -> Error {
         help: if message.contains("down") { bring_up(name) } else { String::new() },
         source: io::Error::other(message),
     }
-}
-
-/// Sending on an interface failed.
-#[cold]
-pub(super) fn sending(name: &str, len: usize, error: io::Error) -> Error {
-    #[cfg(unix)]
-    match error.raw_os_error() {
-        // A queue on the way out is full: of the socket, or of the interface's qdisc.
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => return Error::RingFull,
-        Some(libc::EMSGSIZE) => return Error::TooBigPacket(len),
-        Some(libc::ENXIO | libc::ENODEV) => {
-            return Error::NoSuchPort { port: name.to_owned(), problem: "the interface has gone".to_owned() };
-        }
-        _ => {}
-    }
-    let help = match error.kind() {
-        io::ErrorKind::NetworkDown => bring_up(name),
-        io::ErrorKind::InvalidInput if len < 14 => {
-            format!("a packet is at least an Ethernet header of 14 bytes, this one has {len}")
-        }
-        io::ErrorKind::InvalidInput if len > i32::MAX as usize => return Error::TooBigPacket(len),
-        _ => String::new(),
-    };
-    Error::System { what: format!("sending {len} bytes on {name}"), help, source: error }
 }
 
 /// A file that cannot be opened for reading.

@@ -119,6 +119,7 @@ pub(super) struct Live {
     pub promiscuous: bool,
     pub timeout_ms: i32,
     pub immediate: bool,
+    pub nanos: bool,
     /// Bytes of the kernel's buffer; `None` leaves it to libpcap.
     pub kernel_buffer: Option<i32>,
 }
@@ -196,8 +197,10 @@ impl Handle {
             if let Some(bytes) = live.kernel_buffer {
                 pcap_set_buffer_size(p, bytes);
             }
-            // Microseconds where nanoseconds cannot be had: `nanos` tells.
-            pcap_set_tstamp_precision(p, NANO);
+            if live.nanos {
+                // Microseconds where nanoseconds cannot be had: `nanos` tells.
+                pcap_set_tstamp_precision(p, NANO);
+            }
             pcap_activate(p)
         };
         let status = (code != 0).then(|| handle.status(code));
@@ -246,23 +249,19 @@ impl Handle {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn set_option(&self, level: c_int, option: c_int, value: c_int) -> bool {
+        let size = size_of::<c_int>() as libc::socklen_t;
+        // SAFETY: an open descriptor and a value of the size given.
+        unsafe { libc::setsockopt(self.fd, level, option, ptr::from_ref(&value).cast(), size) == 0 }
+    }
+
     /// Asks Linux not to put sent packets into the ring at all (`PACKET_IGNORE_OUTGOING`, Linux 4.20): otherwise libpcap
     /// skips them one by one, and they push received ones out of the ring. Whether the kernel agreed.
     #[cfg(target_os = "linux")]
     pub fn ignore_outgoing(&self) -> bool {
         const PACKET_IGNORE_OUTGOING: c_int = 23;
-        let on: c_int = 1;
-        // SAFETY: an open descriptor and a value of the size given.
-        let done = unsafe {
-            libc::setsockopt(
-                self.fd,
-                libc::SOL_PACKET,
-                PACKET_IGNORE_OUTGOING,
-                ptr::from_ref(&on).cast(),
-                size_of::<c_int>() as libc::socklen_t,
-            )
-        };
-        done == 0
+        self.set_option(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     }
 
     /// Compiles and sets a filter expression.
@@ -327,20 +326,29 @@ impl Handle {
     #[cold]
     fn inject_failed(&self, packet: &[u8], len: c_int) -> io::Result<()> {
         let error = io::Error::last_os_error();
+        if !self.was_down(&error) {
+            return Err(error);
+        }
+        // SAFETY: as in `inject`.
+        match unsafe { pcap_sendpacket(self.raw.as_ptr(), packet.as_ptr(), len) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Whether the interface may be up again although the error says it is down: a socket on Linux remembers that it was
+    /// until it has told somebody once, or has been asked, as here.
+    fn was_down(&self, error: &io::Error) -> bool {
         #[cfg(target_os = "linux")]
         if error.raw_os_error() == Some(libc::ENETDOWN) {
-            // The interface may be up again: the socket remembers that it was down until it has told somebody once.
             let (mut pending, mut size) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-            // SAFETY: an open descriptor and room of the size given; the packet as in `inject`.
-            let sent = unsafe {
-                let room = (&raw mut pending).cast();
-                libc::getsockopt(self.fd, libc::SOL_SOCKET, libc::SO_ERROR, room, &raw mut size);
-                pcap_sendpacket(self.raw.as_ptr(), packet.as_ptr(), len)
-            };
-            return if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+            let room = (&raw mut pending).cast();
+            // SAFETY: an open descriptor and room of the size given.
+            unsafe { libc::getsockopt(self.fd, libc::SOL_SOCKET, libc::SO_ERROR, room, &raw mut size) };
+            return true;
         }
-        let _ = (packet, len);
-        Err(error)
+        let _ = error;
+        false
     }
 
     /// Drop counters; `None` where there are none (files).

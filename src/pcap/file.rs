@@ -41,6 +41,7 @@ pub(super) struct Written {
     pub file: Arc<File>,
     writer: RefCell<CaptureWriter<Arc<File>>>,
     accepted: Cell<u64>,
+    bytes: Cell<u64>,
     /// May be less than the file's own, which an appended file keeps.
     snaplen: usize,
 }
@@ -77,7 +78,14 @@ impl Written {
         let file = Arc::new(file);
         let make = if fresh { CaptureWriter::new } else { CaptureWriter::resume };
         let writer = RefCell::new(make(file.clone(), layout));
-        Ok(Self { path: path.to_owned(), file, writer, accepted: Cell::new(0), snaplen: snaplen as usize })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            writer,
+            accepted: Cell::new(0),
+            bytes: Cell::new(0),
+            snaplen: snaplen as usize,
+        })
     }
 
     /// Adds a packet.
@@ -86,7 +94,10 @@ impl Written {
         let mut writer = self.writer.borrow_mut();
         let wire_len = wire_len.max(u32::try_from(packet.len()).unwrap_or(u32::MAX));
         let outcome = writer.write(&packet[..packet.len().min(self.snaplen)], timestamp_ns, wire_len);
-        self.accepted.set(self.accepted.get() + u64::from(outcome.is_ok()));
+        if outcome.is_ok() {
+            self.accepted.set(self.accepted.get() + 1);
+            self.bytes.set(self.bytes.get() + packet.len() as u64);
+        }
         outcome.map_err(|error| explain::writing(&self.path, error))
     }
 
@@ -100,6 +111,11 @@ impl Written {
         let writer = self.writer.borrow();
         let (accepted, written) = (self.accepted.get(), writer.written());
         (accepted, written, if writer.has_failed() { accepted - written } else { 0 })
+    }
+
+    /// Bytes of the packets accepted.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 
     /// How the file is written.

@@ -58,6 +58,9 @@ pub(super) struct LiveOptions {
     pub kernel_buffer: Option<i32>,
     /// `None`: incoming, where the platform can tell.
     pub direction: Option<Direction>,
+    /// Nanoseconds, where they can be had. Off by default: libpcap asks for them by SO_TIMESTAMPNS, upon which Linux
+    /// stamps every packet of every interface as it arrives, at 40 ns each as measured, for as long as the socket lives.
+    pub nanos: bool,
 }
 
 pub(super) struct WriteOptions {
@@ -129,6 +132,7 @@ fn live(options: &mut Options<'_>, flags: &mut PcapFlags) -> Result<LiveOptions>
     }
     flags.filter = options.text("filter")?.map(str::to_owned).or(flags.filter.take());
     Ok(LiveOptions {
+        nanos: options.switch("nano")?.unwrap_or(false),
         kernel_buffer: options.number("kernel_buffer", 65_536..=1 << 30)?,
         direction: options
             .one_of("direction", &[("in", Direction::In), ("out", Direction::Out), ("both", Direction::Both)])?,

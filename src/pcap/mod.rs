@@ -23,6 +23,7 @@ mod explain;
 mod ffi;
 mod file;
 mod flags;
+mod live;
 mod meta;
 mod sock;
 mod writer;

@@ -1,12 +1,13 @@
 //! The socket over an interface or a capture file.
 
 use super::explain;
-use super::ffi::{self, Direction, Drops, Handle, Live};
+use super::ffi::{self, Drops, Handle};
 use super::file::{self, Written};
-use super::flags::{self, LiveOptions, PcapFlags, Port};
+use super::flags::{self, PcapFlags, Port};
+use super::live::Interface;
 use super::meta::Meta;
 use super::writer::Format;
-use crate::api::{Interest, LinkInfo, Mode, Payload, PortSpec, RxDrops, Socket, Stats, Token, TxDrops};
+use crate::api::{Interest, LinkInfo, Mode, Payload, PortSpec, RxDrops, Socket, Stats, Token};
 use crate::errors::{Error, Refused, Result};
 use crate::pool::{Geometry, Pool, PoolContext};
 use std::cell::{Cell, RefCell};
@@ -23,7 +24,6 @@ pub struct Sock {
     cut: usize,
     /// Which of the two it is: only what a frame is too short for counts as truncated.
     cut_by_frame: bool,
-    promiscuous: bool,
     notes: Vec<String>,
     counters: Counters,
     /// The last attempt to receive found no free frame.
@@ -35,7 +35,7 @@ pub struct Sock {
 
 #[derive(Debug)]
 enum Source {
-    Live(Handle),
+    Live(Interface),
     Read(Handle),
     Write(Written),
 }
@@ -45,8 +45,6 @@ struct Counters {
     rx_packets: Cell<u64>,
     rx_bytes: Cell<u64>,
     rx_truncated: Cell<u64>,
-    tx_packets: Cell<u64>,
-    tx_bytes: Cell<u64>,
     ring_full: Cell<u64>,
     no_frame: Cell<u64>,
     interface: Cell<u64>,
@@ -79,12 +77,8 @@ impl Sock {
         let snaplen = usize::try_from(flags.snaplen).unwrap_or(usize::MAX);
         let cut = frame_size.min(snaplen);
         let mut notes = Vec::new();
-        let mut promiscuous = false;
         let source = match port {
-            Port::Live(options) => {
-                let handle = open_live(&name, cut, &flags, &options, &mut notes, &mut promiscuous)?;
-                Source::Live(handle)
-            }
+            Port::Live(options) => Source::Live(Interface::open(&name, cut, &flags, &options, &mut notes)?),
             Port::Read => {
                 let handle = file::read(&name)?;
                 notes.push("file opened for reading".to_owned());
@@ -101,7 +95,11 @@ impl Sock {
                 Source::Write(written)
             }
         };
-        if let (Source::Live(handle) | Source::Read(handle), Some(filter)) = (&source, &flags.filter) {
+        let readable = match &source {
+            Source::Live(Interface { handle, .. }) | Source::Read(handle) => Some(handle),
+            Source::Write(_) => None,
+        };
+        if let (Some(handle), Some(filter)) = (readable, &flags.filter) {
             handle.set_filter(filter).map_err(|message| explain::filter(filter, &message))?;
             notes.push(format!("filter `{filter}`"));
         }
@@ -111,7 +109,6 @@ impl Sock {
             ctx: PoolContext::attach(&pool),
             cut,
             cut_by_frame: frame_size < snaplen,
-            promiscuous,
             notes,
             counters: Counters::default(),
             starving: Cell::new(false),
@@ -131,11 +128,7 @@ impl Sock {
     #[inline]
     pub fn send_at(&self, packet: &[u8], timestamp_ns: u64, wire_len: u32) -> Result<()> {
         match &self.source {
-            Source::Write(file) => {
-                file.write(packet, timestamp_ns, wire_len)?;
-                add(&self.counters.tx_bytes, packet.len() as u64);
-                Ok(())
-            }
+            Source::Write(file) => file.write(packet, timestamp_ns, wire_len),
             Source::Live(_) => Err(Error::unsupported(
                 format!("sending on {} with a recorded time", self.name),
                 "an interface sends now: use `send`, and wait for the time in between",
@@ -164,7 +157,7 @@ impl Sock {
     #[inline]
     fn receive(&self, max: usize, mut f: impl FnMut(Token, Meta)) -> Result<usize> {
         let (handle, live) = match &self.source {
-            Source::Live(handle) => (handle, true),
+            Source::Live(interface) => (&interface.handle, true),
             Source::Read(handle) => (handle, false),
             Source::Write(_) => return Err(self.not_for_receiving()),
         };
@@ -231,8 +224,8 @@ impl Sock {
 
     /// Takes over what libpcap has counted since the last look.
     fn look_at_drops(&self) {
-        let Source::Live(handle) = &self.source else { return };
-        let Some(now) = handle.drops() else { return };
+        let Source::Live(interface) = &self.source else { return };
+        let Some(now) = interface.handle.drops() else { return };
         let before = self.counters.seen.replace(now);
         let cause = if self.starving.get() { &self.counters.no_frame } else { &self.counters.ring_full };
         add(cause, u64::from(now.kernel.wrapping_sub(before.kernel)));
@@ -259,58 +252,6 @@ impl Sock {
     fn explain(&self, message: String, live: bool) -> Error {
         if live { explain::receiving(&self.name, message) } else { explain::reading(&self.name, message) }
     }
-}
-
-/// Opens an interface and says in `notes` what was obtained.
-fn open_live(
-    name: &str,
-    snaplen: usize,
-    flags: &PcapFlags,
-    options: &LiveOptions,
-    notes: &mut Vec<String>,
-    promiscuous: &mut bool,
-) -> Result<Handle> {
-    let live = Live {
-        // The kernel need not keep more than is delivered: its ring then holds many more packets.
-        snaplen: i32::try_from(snaplen).unwrap_or(flags.snaplen),
-        promiscuous: flags.promiscuous,
-        timeout_ms: flags.timeout_ms,
-        immediate: flags.immediate,
-        kernel_buffer: options.kernel_buffer,
-    };
-    let (handle, warning) = Handle::live(name, &live).map_err(|status| explain::opening(name, status))?;
-    match handle.datalink() {
-        ffi::ETHERNET => {}
-        other => return Err(explain::link_type(name, other, false)),
-    }
-    *promiscuous = flags.promiscuous;
-    notes.push(ffi::lib_version());
-    if let Some(warning) = warning {
-        *promiscuous &= warning.code != ffi::PROMISC_NOTSUP;
-        notes.push(format!("libpcap warns: {}", warning.message));
-    }
-    notes.push(if flags.immediate {
-        "immediate".to_owned()
-    } else {
-        format!("blocks of up to {} ms", flags.timeout_ms)
-    });
-    notes.push(format!("timestamps in {}", if handle.nanos() { "nanoseconds" } else { "microseconds" }));
-    let direction = options.direction.unwrap_or(Direction::In);
-    match handle.set_direction(direction) {
-        Ok(()) => {}
-        Err(message) if options.direction.is_some() => {
-            return Err(Error::unsupported(
-                format!("choosing the direction of packets on {name}"),
-                format!("leave the option out and both directions are received; libpcap says: {message}"),
-            ));
-        }
-        Err(_) => notes.push("sent packets are received as well".to_owned()),
-    }
-    #[cfg(target_os = "linux")]
-    if direction == Direction::In && !handle.ignore_outgoing() {
-        notes.push("sent packets take room in the kernel's ring".to_owned());
-    }
-    Ok(handle)
 }
 
 fn now_ns() -> u64 {
@@ -346,19 +287,14 @@ impl Socket for Sock {
     #[inline]
     fn send(&self, packet: &[u8]) -> Result<()> {
         match &self.source {
-            Source::Live(handle) => {
-                handle.inject(packet).map_err(|error| explain::sending(&self.name, packet.len(), error))?;
-                add(&self.counters.tx_packets, 1);
-                add(&self.counters.tx_bytes, packet.len() as u64);
-                Ok(())
-            }
+            Source::Live(interface) => interface.send(packet),
             Source::Write(_) => self.send_at(packet, now_ns(), packet.len() as u32),
             Source::Read(_) => Err(self.not_for_sending()),
         }
     }
 
     /// On a file being written: writes out what has been gathered. An error shows in the next `send`, in
-    /// [`drain`](Socket::drain) and in the counters.
+    /// [`drain`](Socket::drain) and in the counters. An interface has nothing to flush.
     #[inline]
     fn flush(&self) {
         if let Source::Write(file) = &self.source {
@@ -391,7 +327,7 @@ impl Socket for Sock {
     }
 
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
-        let Source::Live(handle) = &self.source else { return Ok(true) };
+        let Source::Live(Interface { handle, .. }) = &self.source else { return Ok(true) };
         let read = interest != Interest::Writable;
         if interest == Interest::Readable && self.starving.get() {
             // Packets may wait, but for a frame: there is nothing to be woken by.
@@ -427,11 +363,18 @@ impl Socket for Sock {
     fn stats(&self) -> Stats {
         self.look_at_drops();
         let counters = &self.counters;
-        let sent = counters.tx_packets.get();
-        let (tx_submitted, tx_packets, lost) = match &self.source {
-            Source::Write(file) => file.counts(),
-            _ => (sent, sent, 0),
-        };
+        let mut stats = Stats::default();
+        match &self.source {
+            Source::Live(interface) => {
+                (stats.tx_packets, stats.tx_bytes) = interface.sent();
+                stats.tx_submitted = stats.tx_packets;
+            }
+            Source::Write(file) => {
+                (stats.tx_submitted, stats.tx_packets, stats.tx_dropped.interface) = file.counts();
+                stats.tx_bytes = file.bytes();
+            }
+            Source::Read(_) => {}
+        }
         Stats {
             rx_packets: counters.rx_packets.get(),
             rx_bytes: counters.rx_bytes.get(),
@@ -442,10 +385,7 @@ impl Socket for Sock {
                 interface: counters.interface.get(),
                 ..RxDrops::default()
             },
-            tx_submitted,
-            tx_packets,
-            tx_bytes: counters.tx_bytes.get(),
-            tx_dropped: TxDrops { interface: lost, ..TxDrops::default() },
+            ..stats
         }
     }
 
@@ -465,7 +405,7 @@ impl Socket for Sock {
             queues: vec![0],
             frames: geometry.frames,
             frame_size: geometry.frame_size,
-            promiscuous: self.promiscuous,
+            promiscuous: matches!(&self.source, Source::Live(interface) if interface.promiscuous),
             notes: self.notes.clone(),
             ..Mode::default()
         }
@@ -481,7 +421,7 @@ impl std::os::fd::AsFd for Sock {
     /// Readable while packets wait in the kernel's ring. A capture file's is always ready.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match &self.source {
-            Source::Live(handle) | Source::Read(handle) => handle.as_fd(),
+            Source::Live(Interface { handle, .. }) | Source::Read(handle) => handle.as_fd(),
             Source::Write(written) => written.file.as_fd(),
         }
     }
