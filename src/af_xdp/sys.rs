@@ -95,6 +95,15 @@ pub(super) fn set_ring_size(fd: BorrowedFd<'_>, ring: c_int, slots: u32) -> io::
     set(fd, libc::SOL_XDP, ring, &slots)
 }
 
+/// `XDP_MAX_TX_SKB_BUDGET` of <linux/if_xdp.h> since Linux 6.17; libc does not have it yet.
+const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
+
+/// How many packets one call may transmit in copy mode, from 32 up to the size of the tx ring. An older kernel keeps to 32
+/// and this is no error.
+pub(super) fn set_tx_budget(fd: BorrowedFd<'_>, packets: u32) {
+    let _ = set(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &packets);
+}
+
 /// `XDP_MMAP_OFFSETS`: where in the mapped rings the cursors lie.
 pub(super) fn offsets(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offsets> {
     get(fd, libc::XDP_MMAP_OFFSETS)
