@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct xsk_config config = { .ring = RING, .frames = FRAMES, .frame_size = FRAME_SIZE, .tx_budget = 0 };
+static const struct xsk_config config = { .ring = RING, .frames = FRAMES, .frame_size = FRAME_SIZE, .tx_budget = 256 };
 static uint64_t sum;
 
 /* Frames that are in no ring. */
