@@ -4,12 +4,15 @@
 mod common;
 
 use common::caps::{BPF, NET_ADMIN, NET_RAW, with_only};
-use common::netns::Lab;
+use common::netns::{Lab, ip};
+use common::xdp::{PATIENCE, open, receive};
 use common::xsk::{RawXsk, run_program};
 use nethuns_rs::Error;
+use nethuns_rs::af_xdp::inspect;
 use nethuns_rs::af_xdp::program::steering::MAX_RULES;
 use nethuns_rs::af_xdp::program::{AttachWish, Prefix, Program, Request, Rule, Source, Steering};
-use std::net::IpAddr;
+use nethuns_rs::api::{LinkInfo, Socket};
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -498,4 +501,46 @@ fn as_many_rules_as_are_allowed_load() {
     }
     // The verifier is stricter with those who have no CAP_PERFMON.
     with_only(&[NET_RAW, NET_ADMIN, BPF], || texts.iter().for_each(|text| drop(attach(&steering(text)))));
+}
+
+/// A UDP packet that a kernel accepts: length and header checksum are right, the UDP checksum is left out.
+fn udp_to(mac: [u8; 6], [src, dst]: [&str; 2], port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut segment = [40_000u16, port, 8 + payload.len() as u16, 0].map(u16::to_be_bytes).concat();
+    segment.extend(payload);
+    let mut packet = ipv4(17, [src, dst], 0, 0, &segment);
+    let len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    let words = packet[..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = ether(&[], 0x0800, &packet);
+    frame[..6].copy_from_slice(&mac);
+    frame
+}
+
+#[test]
+fn what_is_not_steered_reaches_the_kernel() {
+    let Some(lab) = Lab::enter("what_is_not_steered_reaches_the_kernel") else { return };
+    lab.veth("va", "vb", 1);
+    ip("addr add 10.0.0.2/24 dev va");
+    let mac = LinkInfo::of_interface("va").unwrap().mac.unwrap();
+    for mode in ["driver", "generic"] {
+        let ours = open(&format!("af_xdp:va?mode={mode}&steer=udp:9000"));
+        let [kernel_9000, kernel_9001] = [9000, 9001].map(|port| UdpSocket::bind(("10.0.0.2", port)).unwrap());
+        let sender = open("af_xdp:vb");
+        for port in [9001, 9000] {
+            sender.send(&udp_to(mac, ["10.0.0.1", "10.0.0.2"], port, b"hello")).unwrap();
+        }
+        sender.flush();
+        let got = receive(&ours, 1);
+        assert!(got[0].peek(|frame| frame[36..38] == 9000u16.to_be_bytes() && frame.ends_with(b"hello")).unwrap());
+        kernel_9001.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(kernel_9001.recv(&mut buffer).unwrap(), 5);
+        kernel_9000.set_nonblocking(true).unwrap();
+        assert!(kernel_9000.recv(&mut buffer).is_err());
+        assert!(ours.recv().is_err());
+    }
+    assert_eq!(inspect("va").unwrap().attached, []);
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test binary compiles the whole module and uses a part of it")]
 
 #[cfg(target_os = "linux")]
+pub mod bpffs;
+#[cfg(target_os = "linux")]
 pub mod caps;
 #[cfg(unix)]
 pub mod conformance;

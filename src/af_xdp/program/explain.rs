@@ -56,7 +56,7 @@ pub fn attach(request: &Request<'_>, mode: Attach, error: io::Error) -> Error {
         }
         _ if mode == Attach::Driver && driver_cannot(&error) => {
             let help = match request.wish {
-                AttachWish::Driver => format!("{}; or take generic mode", refusal(request, &error)),
+                AttachWish::Driver => format!("{}; or take generic mode (`mode=generic`)", refusal(request, &error)),
                 _ => refusal(request, &error),
             };
             Error::unsupported(what, help)
@@ -134,7 +134,7 @@ fn too_long(request: &Request<'_>, link: &LinkInfo, peer: &link::Peer) -> String
         (None, false) => link.clone(),
     };
     let found = long.mtu.map_or(String::new(), |mtu| format!(" of {mtu}"));
-    let jumbo = if request.multi_buffer { "" } else { "ask for multi-buffer packets (jumbo), or " };
+    let jumbo = if request.multi_buffer { "" } else { "ask for multi-buffer packets (`jumbo`), or " };
     format!(
         "the MTU{found} of {} is too large for native XDP, whose packets must fit a page: {jumbo}`sudo ip link set dev {} mtu \
          {VETH_MTU}`",

@@ -282,7 +282,7 @@ fn hints(info: &XdpInfo) -> Vec<String> {
     }
     if let Some(mtu) = peer.mtu.filter(|mtu| *mtu > VETH_MTU) {
         hints.push(format!(
-            "the MTU of {name}'s peer {} is {mtu}, and native XDP without jumbo takes at most {VETH_MTU}: ask for jumbo, or \
+            "the MTU of {name}'s peer {} is {mtu}, and native XDP without jumbo takes at most {VETH_MTU}: ask for `jumbo`, or \
              `sudo ip link set dev {} mtu {VETH_MTU}`",
             peer.name, peer.name
         ));
