@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::counting::{Counting, allocations};
 use common::netns::{Lab, ip, run};
 use nethuns_rs::api::{Interest, Metadata, Socket};
 use nethuns_rs::errors::Error;
@@ -11,6 +12,9 @@ use nethuns_rs::pcap::{PcapFlags, Sock};
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const SECOND: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(30);
@@ -646,4 +650,44 @@ fn the_descriptor_tells_of_packets() {
     assert!(readable(1000));
     b.recv().unwrap();
     assert!(!readable(0));
+}
+
+#[test]
+fn the_steady_state_allocates_nothing() {
+    let Some(lab) = Lab::enter("the_steady_state_allocates_nothing") else { return };
+    lab.veth("va", "vb", 1);
+    let (a, b) = (open("va?buffers=8"), open("vb?buffers=64"));
+    let file = open("pcap:/dev/null?write&format=pcapng");
+    let packet = frame(1514, 1);
+    let mut batch = Vec::with_capacity(64);
+    let mut turn = || {
+        for _ in 0..20 {
+            a.send(&packet).unwrap();
+        }
+        let mut lent = a.alloc(60).unwrap();
+        lent.copy_from_slice(&packet[..60]);
+        a.send_payload(lent).unwrap();
+        a.flush();
+        b.wait(Interest::Readable, Some(SECOND)).unwrap();
+        // One by one, as a token, in a batch; nothing there.
+        for _ in 0..5 {
+            file.send(&b.recv().unwrap().0).unwrap();
+        }
+        drop(b.recv_token().unwrap());
+        assert_eq!(b.recv_batch(&mut batch, 64).unwrap(), 15);
+        for (token, meta) in batch.drain(..) {
+            file.send_at(&token.consume(b.context()), meta.timestamp_ns().unwrap(), meta.len).unwrap();
+        }
+        assert!(matches!(b.recv(), Err(Error::NoPacket)));
+        file.flush();
+        let _ = (a.stats(), b.stats(), b.frames_in_flight());
+    };
+    for _ in 0..50 {
+        turn();
+    }
+    let before = allocations();
+    for _ in 0..500 {
+        turn();
+    }
+    assert_eq!(allocations() - before, 0, "allocations in 10500 packets");
 }

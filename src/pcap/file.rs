@@ -38,6 +38,7 @@ pub(super) fn read(path: &str) -> Result<Handle> {
 #[derive(Debug)]
 pub(super) struct Written {
     pub path: String,
+    #[cfg(unix)]
     pub file: Arc<File>,
     writer: RefCell<CaptureWriter<Arc<File>>>,
     accepted: Cell<u64>,
@@ -77,11 +78,11 @@ impl Written {
         };
         let file = Arc::new(file);
         let make = if fresh { CaptureWriter::new } else { CaptureWriter::resume };
-        let writer = RefCell::new(make(file.clone(), layout));
         Ok(Self {
             path: path.to_owned(),
-            file,
-            writer,
+            #[cfg(unix)]
+            file: file.clone(),
+            writer: RefCell::new(make(file, layout)),
             accepted: Cell::new(0),
             bytes: Cell::new(0),
             snaplen: snaplen as usize,

@@ -1,7 +1,7 @@
 //! The socket over an interface or a capture file.
 
 use super::explain;
-use super::ffi::{self, Drops, Handle};
+use super::ffi::{Drops, Handle};
 use super::file::{self, Written};
 use super::flags::{self, PcapFlags, Port};
 use super::live::Interface;
@@ -338,10 +338,8 @@ impl Socket for Sock {
         #[cfg(unix)]
         {
             use std::os::fd::AsFd;
-            ffi::poll(handle.as_fd(), read, interest != Interest::Readable, timeout).map_err(|source| Error::System {
-                what: format!("waiting for {}", self.name),
-                help: String::new(),
-                source,
+            super::ffi::poll(handle.as_fd(), read, interest != Interest::Readable, timeout).map_err(|source| {
+                Error::System { what: format!("waiting for {}", self.name), help: String::new(), source }
             })
         }
         #[cfg(not(unix))]

@@ -7,6 +7,7 @@ pub mod bpffs;
 pub mod caps;
 #[cfg(unix)]
 pub mod conformance;
+pub mod counting;
 #[cfg(target_os = "linux")]
 pub mod netns;
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
