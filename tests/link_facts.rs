@@ -47,6 +47,25 @@ fn the_loopback_interface_tells_its_facts() {
     assert_eq!((link.carrier, link.speed_mbps), (Some(true), None));
 }
 
+/// The driver of tap does not tell its queues; one that was made with one has one.
+#[test]
+fn a_tap_tells_its_facts() {
+    let Some(_lab) = Lab::enter("a_tap_tells_its_facts") else { return };
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        common::skip("a_tap_tells_its_facts", "the kernel has no tap interfaces");
+        return;
+    }
+    ip("tuntap add dev tap0 mode tap");
+    let link = LinkInfo::of_interface("tap0").unwrap();
+    assert_eq!((link.rx_queues, link.tx_queues), (Some(1), Some(1)));
+    assert_eq!(link.mtu, Some(1500));
+    ip("tuntap del dev tap0 mode tap");
+    ip("tuntap add dev tap0 mode tap multi_queue");
+    // 256 are allocated, none is in use: better nothing than a wrong number.
+    let link = LinkInfo::of_interface("tap0").unwrap();
+    assert_eq!((link.rx_queues, link.tx_queues), (None, None));
+}
+
 #[test]
 fn an_interface_that_is_not_there_is_told_with_those_that_are() {
     let Some(lab) = Lab::enter("an_interface_that_is_not_there_is_told_with_those_that_are") else { return };

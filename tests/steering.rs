@@ -120,6 +120,25 @@ fn text_that_means_nothing_is_refused_with_what_is_legal() {
     assert!(Steering::new([empty]).unwrap_err().to_string().contains("first is not above its last"));
 }
 
+/// Whatever is typed, it is read or refused; what is read is written and read back as the same.
+#[test]
+fn any_text_is_read_or_refused() {
+    const PIECES: [&str; 24] = [
+        "tcp", "udp:", "icmp6", "arp", "ipv4", "pass", "all", "none", "frag", "proto:", "ether:", "0x", "src:",
+        "dport:", "10.0.0.1", "fd00::", "/24", "-", ":", ",", "+", "53", "99999", "é",
+    ];
+    let mut random = Random(3);
+    let mut read = 0;
+    for _ in 0..50_000 {
+        let text: String = (0..random.below(6)).map(|_| random.pick(&PIECES)).collect();
+        if let Ok(steering) = text.parse::<Steering>() {
+            assert_eq!(self::steering(&steering.to_string()), steering, "{text}");
+            read += 1;
+        }
+    }
+    assert!(read > 1_000, "{read}");
+}
+
 /// An Ethernet frame with these VLAN tags.
 fn ether(tags: &[u16], ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];

@@ -347,7 +347,7 @@ fn what_is_known_of_an_interface_is_listed() {
         let (done, wait) = std::sync::mpsc::channel::<()>();
         scope.spawn(move || {
             let _lab = Lab::enter("what_is_known_of_an_interface_is_listed").unwrap();
-            // SAFETY-free way to a thread's number: the last part of this link.
+            // The last part of this link is the thread's number.
             let thread = std::fs::read_link("/proc/thread-self").unwrap();
             send.send(thread.file_name().unwrap().to_str().unwrap().to_owned()).unwrap();
             wait.recv().unwrap_err();

@@ -15,6 +15,7 @@
 //! | `steering` | which packets: rules, their text, their meaning |
 //! | `emit`, `asm` | the same as BPF instructions |
 //! | `object` | programs of the user's own |
+//! | `inspect`, `capabilities` | what there is on an interface, what the process may do |
 //! | `explain` | what a refusal of the kernel means, and what to type |
 //! | `sys` | the calls into libbpf |
 
