@@ -31,27 +31,22 @@ impl Ledger {
         Self { marks: (0..chunks).map(|_| Cell::new(0)).collect(), shift }
     }
 
-    /// Notes that the kernel gets the chunk at this address.
+    /// The ledger for a batch.
     #[inline(always)]
-    pub(super) fn give(&self, addr: u64, side: Side) {
-        if let Some(mark) = self.marks.get((addr >> self.shift) as usize) {
-            debug_assert_eq!(mark.get(), 0, "chunk at {addr:#x} is with the kernel already");
-            mark.set(side as u8);
-        }
+    pub(super) fn open(&self) -> Open<'_> {
+        Open { marks: &self.marks, shift: self.shift }
     }
 
-    /// Notes that the kernel returned the chunk at this address. False if it had no such chunk from this side: then the
-    /// address is not to be believed.
+    /// As [`Open::give`].
     #[inline(always)]
-    #[must_use]
-    pub(super) fn take(&self, addr: u64, side: Side) -> bool {
-        match self.marks.get((addr >> self.shift) as usize) {
-            Some(mark) if mark.get() == side as u8 => {
-                mark.set(0);
-                true
-            }
-            _ => false,
-        }
+    pub(super) fn give(&self, addr: u64, side: Side) {
+        self.open().give(addr, side);
+    }
+
+    /// As [`Open::take`].
+    #[cfg(test)]
+    fn take(&self, addr: u64, side: Side) -> bool {
+        self.open().take(addr, side)
     }
 
     /// Notes that the kernel gets `chunks` chunks of the big frame that begins at this address, to send them.
@@ -79,6 +74,53 @@ impl Ledger {
     pub(super) fn drain(&self) -> impl Iterator<Item = u64> {
         let shift = self.shift;
         self.marks.iter().enumerate().filter(|(_, mark)| mark.replace(0) != 0).map(move |(n, _)| (n as u64) << shift)
+    }
+}
+
+/// The ledger, by value: it stays in registers while a batch is worked through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open<'a> {
+    marks: &'a [Cell<u8>],
+    shift: u32,
+}
+
+impl Open<'_> {
+    /// Notes that the kernel gets the chunk at this address.
+    #[inline(always)]
+    pub(super) fn give(self, addr: u64, side: Side) {
+        if let Some(mark) = self.marks.get((addr >> self.shift) as usize) {
+            debug_assert_eq!(mark.get(), 0, "chunk at {addr:#x} is with the kernel already");
+            mark.set(side as u8);
+        }
+    }
+
+    /// As [`give`](Self::give), for the chunk of this number.
+    #[inline(always)]
+    pub(super) fn give_chunk(self, chunk: u32, side: Side) {
+        if let Some(mark) = self.marks.get(chunk as usize) {
+            debug_assert_eq!(mark.get(), 0, "chunk {chunk} is with the kernel already");
+            mark.set(side as u8);
+        }
+    }
+
+    /// Where a chunk begins.
+    #[inline(always)]
+    pub(super) fn address(self, chunk: u32) -> u64 {
+        u64::from(chunk) << self.shift
+    }
+
+    /// Notes that the kernel returned the chunk at this address. False if it had no such chunk from this side: then the
+    /// address is not to be believed.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn take(self, addr: u64, side: Side) -> bool {
+        match self.marks.get((addr >> self.shift) as usize) {
+            Some(mark) if mark.get() == side as u8 => {
+                mark.set(0);
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::mmap::Mapping;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -89,6 +89,12 @@ impl<T: Copy> Ring<T> {
         unsafe { self.slots.add((cursor & self.mask) as usize) }
     }
 
+    /// How many slots lie in one piece from this one on, before the ring's end.
+    #[inline(always)]
+    fn run(&self, cursor: u32) -> usize {
+        (self.size() - (cursor & self.mask)) as usize
+    }
+
     #[inline]
     fn needs_wakeup(&self) -> bool {
         // SAFETY: as in `producer`.
@@ -145,20 +151,41 @@ impl<T: Copy> Producer<T> {
         self.room() >= n || self.refresh() >= n
     }
 
-    /// Writes the next slot, unseen by the kernel until [`publish`](Self::publish). False if the ring is full as far as
-    /// [`room`](Self::room) knows.
-    #[inline]
+    /// The next slot, if there is one as far as [`room`](Self::room) knows.
+    #[inline(always)]
+    pub(super) fn slot(&self) -> Option<Slot<'_, T>> {
+        let tail = self.tail.get();
+        if tail == self.limit.get() { None } else { Some(Slot { producer: self, tail }) }
+    }
+
+    /// Writes the next slot. False if the ring is full as far as [`room`](Self::room) knows.
+    #[inline(always)]
     #[must_use]
     pub(super) fn push(&self, value: T) -> bool {
-        let tail = self.tail.get();
-        if tail == self.limit.get() {
-            return false;
+        self.slot().map(|slot| slot.write(value)).is_some()
+    }
+
+    /// Writes slots, up to `max`: `fill` gets a run of them and returns how many it wrote, from the front. Ends when it
+    /// wrote less than it could have. Returns how many were written; at most what there is [`room`](Self::room) for.
+    #[inline(always)]
+    pub(super) fn write_runs(&self, max: usize, mut fill: impl FnMut(&mut [MaybeUninit<T>]) -> usize) -> usize {
+        let mut written = 0;
+        loop {
+            let tail = self.tail.get();
+            let run = self.ring.run(tail).min(self.room() as usize).min(max - written);
+            if run == 0 {
+                return written;
+            }
+            // SAFETY: `run` slots from here are within the ring, and the kernel has read what was in them (`limit` was
+            // loaded with Acquire) and does not look at them until `publish`, which needs `self`.
+            let slots = unsafe { std::slice::from_raw_parts_mut(self.ring.slot(tail).as_ptr().cast(), run) };
+            let n = fill(slots).min(run);
+            self.tail.set(tail.wrapping_add(n as u32));
+            written += n;
+            if n < run {
+                return written;
+            }
         }
-        // SAFETY: `slot` is within the ring; the kernel reads it only after `publish`, and has read what was there
-        // before, because `limit` was loaded with Acquire.
-        unsafe { self.ring.slot(tail).write(value) };
-        self.tail.set(tail.wrapping_add(1));
-        true
     }
 
     /// Lets the kernel see what was written.
@@ -182,6 +209,24 @@ impl<T: Copy> Producer<T> {
     /// Slots of the ring.
     pub(super) fn size(&self) -> u32 {
         self.ring.size()
+    }
+}
+
+/// A slot that is free to be written.
+#[derive(Debug)]
+pub(super) struct Slot<'a, T> {
+    producer: &'a Producer<T>,
+    tail: u32,
+}
+
+impl<T: Copy> Slot<'_, T> {
+    /// Writes it, unseen by the kernel until [`Producer::publish`].
+    #[inline(always)]
+    pub(super) fn write(self, value: T) {
+        // SAFETY: within the ring; the kernel reads the slot only after `publish`, and has read what was there before,
+        // because `limit` was loaded with Acquire. Our side is one thread (`Cell`).
+        unsafe { self.producer.ring.slot(self.tail).write(value) };
+        self.producer.tail.set(self.tail.wrapping_add(1));
     }
 }
 
@@ -210,8 +255,13 @@ impl<T: Copy> Consumer<T> {
     /// Slots that can be read; asks the kernel's cursor only if none is known.
     #[inline]
     pub(super) fn available(&self) -> u32 {
-        let known = self.seen.get().wrapping_sub(self.head.get());
-        if known != 0 { known } else { self.refresh() }
+        if self.known() != 0 { self.known() } else { self.refresh() }
+    }
+
+    /// Slots that can be read, as far as known without asking.
+    #[inline(always)]
+    pub(super) fn known(&self) -> u32 {
+        self.seen.get().wrapping_sub(self.head.get())
     }
 
     /// Looks what the kernel has written meanwhile; the slots that can be read.
@@ -234,6 +284,28 @@ impl<T: Copy> Consumer<T> {
         let value = unsafe { self.ring.slot(head).read() };
         self.head.set(head.wrapping_add(1));
         Some(value)
+    }
+
+    /// Takes slots that are known of, up to `max`, as long as `accept` says yes; the one that it refuses is not taken.
+    /// Returns how many were. `accept` must not use this ring. Reads whole runs of memory, with one look at the shared
+    /// state for all of them.
+    #[inline(always)]
+    pub(super) fn pop_while(&self, max: usize, mut accept: impl FnMut(T) -> bool) -> usize {
+        let mut taken = 0;
+        loop {
+            let head = self.head.get();
+            let known = self.seen.get().wrapping_sub(head) as usize;
+            let run = self.ring.run(head).min(known).min(max - taken);
+            // SAFETY: `run` slots from here are within the ring; the kernel wrote them before it moved its cursor past
+            // them, which we loaded with Acquire, and does not write them again until `publish`, which needs `self`.
+            let slots = unsafe { std::slice::from_raw_parts(self.ring.slot(head).as_ptr(), run) };
+            let accepted = slots.iter().position(|slot| !accept(*slot)).unwrap_or(run);
+            self.head.set(head.wrapping_add(accepted as u32));
+            taken += accepted;
+            if accepted < run || run == 0 {
+                return taken;
+            }
+        }
     }
 
     /// Gives the slots that were read back to the kernel.

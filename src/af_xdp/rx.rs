@@ -7,8 +7,10 @@ use super::queue::Queue;
 use super::sock::{Sock, add};
 use super::sys;
 use crate::api::{BufferDesc, Context, Token};
+use crate::pool::PoolContext;
 use libc::xdp_desc;
 use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 
@@ -23,24 +25,59 @@ pub(super) struct Fragments {
     count: Cell<u32>,
 }
 
-/// A batch being received. Whatever happens in between, dropping it tells the kernel and the pool what was taken.
-struct Batch<'a> {
-    sock: &'a Sock,
-    queue: &'a Queue,
-    packets: usize,
-    frames: u32,
-    bytes: u64,
+/// Packets taken out of the ring at a time, before the program sees the first of them.
+const BURST: usize = 32;
+
+/// Packets taken out of the ring and not yet handed over: address and length. Should the program panic over one, the
+/// frames of the others are freed.
+struct Burst<'a> {
+    ctx: &'a PoolContext,
+    packets: [MaybeUninit<(usize, u32)>; BURST],
+    filled: usize,
+    next: usize,
 }
 
-impl Drop for Batch<'_> {
+impl<'a> Burst<'a> {
+    #[inline(always)]
+    fn new(ctx: &'a PoolContext) -> Self {
+        Self { ctx, packets: [const { MaybeUninit::uninit() }; BURST], filled: 0, next: 0 }
+    }
+
+    /// Adds a packet, if there is room.
+    fn push(&mut self, at: usize, len: u32) {
+        if let Some(slot) = self.packets.get_mut(self.filled) {
+            slot.write((at, len));
+            self.filled += 1;
+        }
+    }
+
+    /// The next packet, now the caller's.
+    #[inline(always)]
+    fn pop(&mut self) -> Option<(usize, u32)> {
+        let next = self.next;
+        if next >= self.filled.min(BURST) {
+            return None;
+        }
+        self.next = next + 1;
+        // SAFETY: those below `filled` have been written.
+        Some(unsafe { self.packets[next].assume_init() })
+    }
+}
+
+impl Drop for Burst<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        let counters = &self.sock.counters;
-        self.queue.rx.publish();
-        add(&counters.rx_packets, self.packets as u64);
-        add(&counters.rx_bytes, self.bytes);
-        self.queue.receiving.set(self.queue.receiving.get() - self.frames);
-        self.sock.note_in_rings(0, self.frames as usize);
+        while let Some((at, _)) = self.pop() {
+            self.forget(at);
+        }
+    }
+}
+
+impl Burst<'_> {
+    #[cold]
+    fn forget(&self, at: usize) {
+        // SAFETY: taken out of the ring by `receive_from`, and nobody has made a token of it.
+        unsafe { self.ctx.release(BufferDesc(at)) };
     }
 }
 
@@ -73,33 +110,61 @@ impl Sock {
         let timestamp = if self.timestamps { NonZeroU64::new(sys::clock_ns()) } else { None };
         let meta = Meta { queue: queue.number, timestamp };
         let pool = self.ctx.pool_id();
-        let mask = u64::from(self.umem.chunk()) - 1;
-        let mut batch = Batch { sock: self, queue, packets: 0, frames: 0, bytes: 0 };
-        while batch.packets < max {
-            let Some(desc) = queue.rx.pop() else { break };
-            batch.frames += 1;
-            let within = (desc.addr & mask) + u64::from(desc.len) <= mask + 1;
-            // The frame is ours again, if it was given away through the fill ring and has not come back before.
-            let known = self.ledger.take(desc.addr, Side::Rx);
-            if !(known && within && desc.options | queue.fragments.count.get() == 0) {
-                let Some(token) = self.unusual(queue, desc, known, within) else { continue };
-                batch.packets += 1;
-                batch.bytes += u64::from(token.size());
-                f(token, meta);
-                continue;
+        let mut packets = 0;
+        while packets < max {
+            let mut burst = Burst::new(&self.ctx);
+            if !self.take_burst(queue, max - packets, &mut burst) {
+                break;
             }
-            batch.packets += 1;
-            batch.bytes += u64::from(desc.len);
-            // SAFETY: the ledger says that the frame was the kernel's and is ours now; the packet lies within its chunk.
-            f(unsafe { Token::new(desc.addr as usize, desc.len, pool) }, meta);
+            packets += burst.filled;
+            while let Some((at, len)) = burst.pop() {
+                // SAFETY: `take_burst` vouches for frame and length, and each packet is popped once.
+                f(unsafe { Token::new(at, len, pool) }, meta);
+            }
         }
-        let packets = batch.packets;
-        drop(batch);
+        packets
+    }
+
+    /// Takes packets that are known of out of the ring, and gives the kernel free frames instead. False if there were
+    /// none. Every packet in `burst` lies in a frame that the kernel had, has returned, and that is ours alone.
+    #[inline(always)]
+    fn take_burst(&self, queue: &Queue, max: usize, burst: &mut Burst<'_>) -> bool {
+        let max = max.min(BURST);
+        let chunk = u64::from(self.umem.chunk());
+        let (mut bytes, ledger) = (0, self.ledger.open());
+        let mut places = burst.packets.iter_mut();
+        // With half a packet in hand the next descriptor is not a packet of its own.
+        let plain = if queue.fragments.count.get() == 0 { max } else { 0 };
+        let mut taken = queue.rx.pop_while(plain, |xdp_desc { addr, len, options }| {
+            // Options are another matter: taken for a length they are too long for any chunk.
+            let length = u64::from(len) | u64::from(options) << 32;
+            let within = (addr & (chunk - 1)) + length <= chunk;
+            // The frame is ours again, if it was given away through the fill ring and has not come back before.
+            if !(within && ledger.take(addr, Side::Rx)) {
+                return false;
+            }
+            let Some(place) = places.next() else { return false };
+            place.write((addr as usize, len));
+            bytes += u64::from(len);
+            true
+        });
+        burst.filled = taken;
+        if taken < max && queue.rx.known() != 0 {
+            (taken, bytes) = self.take_unusual(queue, max, burst, taken, bytes);
+        }
+        if taken == 0 {
+            return false;
+        }
+        queue.rx.publish();
+        queue.receiving.set(queue.receiving.get() - taken as u32);
+        self.note_in_rings(0, taken);
+        add(&self.counters.rx_packets, burst.filled as u64);
+        add(&self.counters.rx_bytes, bytes);
         let share = self.umem.share();
         if share.saturating_sub(queue.receiving.get()) >= REFILL.min(share / 2) {
             self.refill(queue);
         }
-        packets
+        true
     }
 
     /// Nothing is there: what a receiver does with its time. Whether something has come meanwhile.
@@ -115,41 +180,62 @@ impl Sock {
         false
     }
 
-    /// Gives free frames to the kernel, up to the queue's share.
-    #[inline]
-    pub(super) fn refill(&self, queue: &Queue) {
-        let share = self.umem.share().min(queue.fill.size());
-        let want = share.saturating_sub(queue.receiving.get());
-        if want == 0 || !queue.fill.has_room(want) && queue.fill.room() == 0 {
-            return;
-        }
-        let mut n = 0;
-        while n < want {
-            if queue.fill.room() == 0 {
-                break;
-            }
-            let Some(frame) = self.ctx.take() else { break };
-            self.ledger.give(frame.0 as u64, Side::Rx);
-            let pushed = queue.fill.push(frame.0 as u64);
-            debug_assert!(pushed);
-            n += 1;
-        }
-        queue.fill.publish();
-        queue.receiving.set(queue.receiving.get() + n);
-        self.note_in_rings(n as usize, 0);
-    }
-
-    /// A descriptor that is not one whole packet in one good frame.
+    /// The same from a descriptor on that is not one whole packet in one good frame. Returns descriptors and bytes taken
+    /// in all.
     #[cold]
     #[inline(never)]
-    fn unusual(&self, queue: &Queue, desc: xdp_desc, known: bool, within: bool) -> Option<Token> {
-        if !known {
-            // Not ours to release: it belongs to whoever has it.
+    fn take_unusual(
+        &self,
+        queue: &Queue,
+        max: usize,
+        burst: &mut Burst<'_>,
+        mut taken: usize,
+        mut bytes: u64,
+    ) -> (usize, u64) {
+        while burst.filled < max {
+            let Some(desc) = queue.rx.pop() else { break };
+            taken += 1;
+            if let Some((at, len)) = self.examine(queue, desc) {
+                bytes += u64::from(len);
+                burst.push(at, len);
+            }
+        }
+        (taken, bytes)
+    }
+
+    /// Gives free frames to the kernel, up to the queue's share.
+    #[inline(never)]
+    pub(super) fn refill(&self, queue: &Queue) {
+        let want = self.umem.share().min(queue.fill.size()).saturating_sub(queue.receiving.get());
+        // There is room for all of the share, but for what the kernel has read and not told yet.
+        queue.fill.has_room(want);
+        let ledger = self.ledger.open();
+        let n = queue.fill.write_runs(want as usize, |run| {
+            let mut places = run.iter_mut();
+            self.ctx.take_each(places.len(), |frame| {
+                if let Some(place) = places.next() {
+                    place.write(ledger.address(frame));
+                    ledger.give_chunk(frame, Side::Rx);
+                }
+            })
+        });
+        queue.fill.publish();
+        queue.receiving.set(queue.receiving.get() + n as u32);
+        self.note_in_rings(n, 0);
+    }
+
+    /// What a descriptor means: a packet; or a part of one, or nothing that can be believed.
+    fn examine(&self, queue: &Queue, desc: xdp_desc) -> Option<(usize, u32)> {
+        let xdp_desc { addr, len, options } = desc;
+        let chunk = u64::from(self.umem.chunk());
+        if !self.ledger.open().take(addr, Side::Rx) {
+            // Nothing of ours to release: somebody else has it.
             add(&self.counters.rx_invalid, 1);
             return None;
         }
-        let at = desc.addr as usize;
-        let more = desc.options & libc::XDP_PKT_CONTD != 0;
+        let at = addr as usize;
+        let within = (addr & (chunk - 1)) + u64::from(len) <= chunk;
+        let more = options & libc::XDP_PKT_CONTD != 0;
         if !within || (more && !self.jumbo) {
             add(&self.counters.rx_invalid, 1);
             self.give_up(at);
@@ -157,10 +243,10 @@ impl Sock {
         }
         let mut parts = queue.fragments.parts.borrow_mut();
         if !more && parts.is_empty() {
-            // Only an option that we do not know. SAFETY: as in `receive_from`: the ledger and the length were checked.
-            return Some(unsafe { Token::new(at, desc.len, self.ctx.pool_id()) });
+            // Only an option that we do not know.
+            return Some((at, len));
         }
-        parts.push((at, desc.len));
+        parts.push((at, len));
         queue.fragments.count.set(parts.len() as u32);
         if more {
             return None;
@@ -174,7 +260,7 @@ impl Sock {
     }
 
     /// Copies fragments into one big frame.
-    fn assemble(&self, parts: &[(usize, u32)]) -> Option<Token> {
+    fn assemble(&self, parts: &[(usize, u32)]) -> Option<(usize, u32)> {
         let len: usize = parts.iter().map(|(_, len)| *len as usize).sum();
         let most = self.umem.pool().geometry().big_size;
         if len > most {
@@ -194,7 +280,9 @@ impl Sock {
             piece.copy_from_slice(unsafe { &*self.ctx.unsafe_buffer(BufferDesc(*at), *len as usize) });
             to = rest;
         }
-        Some(token.into_token())
+        let token = token.into_token();
+        let len = token.size();
+        Some((token.into_desc().0, len))
     }
 
     /// Frees the frame at this address.

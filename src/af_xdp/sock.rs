@@ -32,6 +32,8 @@ pub struct Sock {
     pub(super) next_rx: Cell<usize>,
     /// The queue that packets are sent on.
     pub(super) tx_at: Cell<usize>,
+    /// Bytes of the longest packet that fits a frame.
+    pub(super) tx_most: usize,
     pub(super) tx_spread: bool,
     pub(super) need_wakeup: bool,
     pub(super) busy_poll: bool,

@@ -3,6 +3,7 @@
 
 use super::ledger::Side;
 use super::queue::Queue;
+use super::ring::Slot;
 use super::sock::{Sock, add};
 use super::sys;
 use crate::api::{BufferDesc, Context, Payload, Token};
@@ -33,9 +34,9 @@ impl Drop for Batch<'_> {
 impl Sock {
     /// The queue that packets are sent on.
     #[inline(always)]
-    fn tx_queue(&self) -> Result<&Queue> {
+    fn tx_queue(&self) -> Option<&Queue> {
         // Always there: a socket has a queue until it is dropped, and `tx_at` is kept below their number.
-        self.queues.get(self.tx_at.get()).ok_or(Error::Unknown)
+        self.queues.get(self.tx_at.get())
     }
 
     #[inline(always)]
@@ -43,12 +44,11 @@ impl Sock {
         Batch { sock: self, packets: 0, bytes: 0 }
     }
 
-    /// Puts a frame into the tx ring, where there is room and the frame is good to send as it is.
+    /// Puts a frame into a slot of the tx ring. It is good to send as it is.
     #[inline(always)]
-    fn submit(&self, queue: &Queue, batch: &mut Batch<'_>, addr: usize, len: u32, options: u32) {
+    fn submit(&self, slot: Slot<'_, xdp_desc>, batch: &mut Batch<'_>, addr: usize, len: u32, options: u32) {
         self.ledger.give(addr as u64, Side::Tx);
-        let pushed = queue.tx.push(xdp_desc { addr: addr as u64, len, options });
-        debug_assert!(pushed, "room was checked");
+        slot.write(xdp_desc { addr: addr as u64, len, options });
         batch.packets += 1;
         batch.bytes += u64::from(len);
     }
@@ -64,26 +64,53 @@ impl Sock {
             && addr < self.big_start
     }
 
+    /// Copies a packet into a frame and that into the ring, if nothing out of the ordinary stands in the way.
+    #[inline(always)]
+    fn put(&self, queue: &Queue, batch: &mut Batch<'_>, packet: &[u8]) -> bool {
+        // An empty packet is out of the ordinary too: 0 - 1 is more than any frame holds.
+        if packet.len().wrapping_sub(1) >= self.tx_most {
+            return false;
+        }
+        let Some(slot) = queue.tx.slot() else { return false };
+        let Some(frame) = self.ctx.take() else { return false };
+        let at = frame.0 + self.umem.tx_room();
+        // SAFETY: the frame was just taken, so it is ours alone; the packet fits behind what was left free before it.
+        unsafe { (*self.ctx.unsafe_buffer(BufferDesc(at), packet.len())).copy_from_slice(packet) };
+        self.submit(slot, batch, at, packet.len() as u32, 0);
+        true
+    }
+
+    /// [`put`](Self::put) did not do it: makes room, takes a big frame, or says why not.
+    #[cold]
+    #[inline(never)]
+    fn put_with_care(&self, queue: &Queue, batch: &mut Batch<'_>, packet: &[u8]) -> Result<()> {
+        self.make_room(queue, 1)?;
+        let token = self.copy_in(packet)?;
+        match self.launch(queue, batch, token) {
+            Ok(()) => Ok(()),
+            Err(Refused { error, packet }) => {
+                drop(packet.consume(&self.ctx));
+                Err(error)
+            }
+        }
+    }
+
     #[inline]
     pub(super) fn send_copy(&self, packet: &[u8]) -> Result<()> {
-        let queue = self.tx_queue()?;
-        if queue.tx.room() == 0 {
-            self.make_room(queue, 1)?;
-        }
-        let token = self.copy_in(packet)?;
+        let Some(queue) = self.tx_queue() else { return Err(Error::Unknown) };
         let mut batch = self.batch();
-        self.launch(queue, &mut batch, token).map_err(Error::from)
+        if self.put(queue, &mut batch, packet) { Ok(()) } else { self.put_with_care(queue, &mut batch, packet) }
     }
 
     #[inline]
     pub(super) fn send_copies<'a>(&self, packets: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
-        let queue = self.tx_queue()?;
+        let Some(queue) = self.tx_queue() else { return Err(Error::Unknown) };
         let mut batch = self.batch();
         for packet in packets {
-            let sent = if queue.tx.room() == 0 { self.make_room(queue, 1) } else { Ok(()) }
-                .and_then(|()| self.copy_in(packet))
-                .and_then(|token| self.launch(queue, &mut batch, token).map_err(Error::from));
-            match sent {
+            if self.put(queue, &mut batch, packet) {
+                continue;
+            }
+            match self.put_with_care(queue, &mut batch, packet) {
                 Ok(()) => {}
                 Err(error) if batch.packets == 0 => return Err(error),
                 Err(_) => break,
@@ -102,55 +129,53 @@ impl Sock {
 
     #[inline]
     pub(super) fn alloc_frame(&self, len: usize) -> Result<Payload<'_, PoolContext>> {
-        if self.umem.tx_metadata() != 0 {
-            return self.alloc_behind_metadata(len);
-        }
-        match self.ctx.alloc(len) {
-            Err(Error::NoMemory) => {
-                // Frames may wait in the completion rings, or in the hands of the kernel.
-                self.reclaim_completed();
-                self.ctx.alloc(len)
+        let before = self.umem.tx_room();
+        if len <= self.umem.chunk() as usize - before {
+            if let Some(frame) = self.ctx.take() {
+                // SAFETY: the frame was just taken; `len` bytes behind what is left free before it are within it.
+                return Ok(self.ctx.packet(unsafe { Token::new(frame.0 + before, len as u32, self.ctx.pool_id()) }));
             }
-            outcome => outcome,
         }
+        self.alloc_with_care(len)
     }
 
+    /// A big frame, or none is free: some may wait in the completion rings, or in the hands of the kernel.
     #[cold]
-    fn alloc_behind_metadata(&self, len: usize) -> Result<Payload<'_, PoolContext>> {
-        let room = self.metadata_room();
-        if len > self.umem.chunk() as usize - room {
+    #[inline(never)]
+    fn alloc_with_care(&self, len: usize) -> Result<Payload<'_, PoolContext>> {
+        let before = self.umem.tx_room();
+        if before == 0 {
+            return match self.ctx.alloc(len) {
+                Err(Error::NoMemory) => {
+                    self.reclaim_completed();
+                    self.ctx.alloc(len)
+                }
+                outcome => outcome,
+            };
+        }
+        if len > self.umem.chunk() as usize - before {
             return Err(Error::TooBigPacket(len));
         }
-        let frame = self.ctx.take().or_else(|| {
-            self.reclaim_completed();
-            self.ctx.take()
-        });
-        let frame = frame.ok_or(Error::NoMemory)?;
-        // SAFETY: the frame was just taken; `len` bytes behind `room` are within it.
-        Ok(self.ctx.packet(unsafe { Token::new(frame.0 + room, len as u32, self.ctx.pool_id()) }))
-    }
-
-    /// Bytes before an allocated packet: its metadata, rounded up to a cache line.
-    fn metadata_room(&self) -> usize {
-        (self.umem.tx_metadata() as usize).next_multiple_of(64)
+        self.reclaim_completed();
+        let frame = self.ctx.take().ok_or(Error::NoMemory)?;
+        // SAFETY: as in `alloc_frame`.
+        Ok(self.ctx.packet(unsafe { Token::new(frame.0 + before, len as u32, self.ctx.pool_id()) }))
     }
 
     #[inline]
     pub(super) fn send_one(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
-        let queue = match self.tx_queue() {
-            Ok(queue) if queue.tx.room() != 0 => queue,
-            Ok(queue) => match self.make_room(queue, 1) {
-                Ok(()) => queue,
-                Err(error) => return Err(Refused::new(error, token)),
-            },
-            Err(error) => return Err(Refused::new(error, token)),
-        };
+        let Some(queue) = self.tx_queue() else { return Err(Refused::new(Error::Unknown, token)) };
+        if queue.tx.room() == 0 {
+            if let Err(error) = self.make_room(queue, 1) {
+                return Err(Refused::new(error, token));
+            }
+        }
         self.launch(queue, &mut self.batch(), token)
     }
 
     #[inline]
     pub(super) fn send_many(&self, tokens: &mut Vec<Token>) -> Result<usize> {
-        let queue = self.tx_queue()?;
+        let Some(queue) = self.tx_queue() else { return Err(Error::Unknown) };
         let mut batch = self.batch();
         // Taken from the back so that every step is one move; what is left is put right at the end.
         tokens.reverse();
@@ -177,15 +202,17 @@ impl Sock {
     #[inline(always)]
     fn launch(&self, queue: &Queue, batch: &mut Batch<'_>, token: Token) -> std::result::Result<(), Refused<Token>> {
         let (addr, len) = (token.buffer_desc().0, token.size());
-        if token.pool_id() != self.ctx.pool_id() || !self.is_plain(addr, len) {
-            return self.launch_unusual(queue, batch, token);
+        if token.pool_id() == self.ctx.pool_id() && self.is_plain(addr, len) {
+            if let Some(slot) = queue.tx.slot() {
+                let _ = token.into_desc();
+                self.submit(slot, batch, addr, len, 0);
+                return Ok(());
+            }
         }
-        let _ = token.into_desc();
-        self.submit(queue, batch, addr, len, 0);
-        Ok(())
+        self.launch_unusual(queue, batch, token)
     }
 
-    /// A token of another pool, of a big frame, without room for metadata, or empty.
+    /// A token of another pool, of a big frame, without room for metadata, or empty; or the ring is full.
     #[cold]
     #[inline(never)]
     fn launch_unusual(
@@ -199,14 +226,14 @@ impl Sock {
             let error = Error::unsupported("sending an empty packet", "the kernel refuses it: send at least one byte");
             return Err(Refused::new(error, token));
         }
+        let Some(slot) = queue.tx.slot() else { return Err(Refused::new(Error::RingFull, token)) };
         if token.pool_id() == self.ctx.pool_id() && addr >= self.big_start {
             return self.launch_big(queue, batch, token);
         }
         // A copy, which is a plain packet of our own pool, or a big one.
         match token.peek(|packet| self.copy_in(packet)) {
             Some(Ok(copy)) if copy.buffer_desc().0 < self.big_start => {
-                self.submit(queue, batch, copy.buffer_desc().0, len, 0);
-                let _ = copy.into_desc();
+                self.submit(slot, batch, copy.into_desc().0, len, 0);
             }
             Some(Ok(copy)) => {
                 if let Err(Refused { error, packet }) = self.launch_big(queue, batch, copy) {
@@ -291,14 +318,13 @@ impl Sock {
             );
             return refuse(error, ctx.packet(token));
         }
-        let queue = match self.tx_queue() {
-            Ok(queue) if queue.tx.room() != 0 => queue,
-            Ok(queue) => match self.make_room(queue, 1) {
-                Ok(()) => queue,
-                Err(error) => return refuse(error, ctx.packet(token)),
-            },
-            Err(error) => return refuse(error, ctx.packet(token)),
-        };
+        let Some(queue) = self.tx_queue() else { return refuse(Error::Unknown, ctx.packet(token)) };
+        if queue.tx.room() == 0 {
+            if let Err(error) = self.make_room(queue, 1) {
+                return refuse(error, ctx.packet(token));
+            }
+        }
+        let Some(slot) = queue.tx.slot() else { return refuse(Error::RingFull, ctx.packet(token)) };
         let at = token.into_desc().0;
         // SAFETY: `is_plain` says that `metadata` bytes before the packet are within its frame, which is ours alone.
         let request = unsafe { &mut *self.ctx.unsafe_buffer(BufferDesc(at - metadata), metadata) };
@@ -306,7 +332,7 @@ impl Sock {
         request[..8].copy_from_slice(&u64::from(libc::XDP_TXMD_FLAGS_CHECKSUM).to_ne_bytes());
         request[8..10].copy_from_slice(&start.to_ne_bytes());
         request[10..12].copy_from_slice(&offset.to_ne_bytes());
-        self.submit(queue, &mut self.batch(), at, len, libc::XDP_TX_METADATA);
+        self.submit(slot, &mut self.batch(), at, len, libc::XDP_TX_METADATA);
         Ok(())
     }
 
@@ -344,7 +370,7 @@ impl Sock {
 
     /// Whether a packet can be sent now.
     pub(super) fn writable(&self) -> bool {
-        let Ok(queue) = self.tx_queue() else { return false };
+        let Some(queue) = self.tx_queue() else { return false };
         self.reap(queue);
         if !queue.tx.has_room(1) {
             return false;
@@ -399,28 +425,24 @@ impl Sock {
     }
 
     /// Takes frames whose packets have been sent.
-    #[inline]
+    #[inline(never)]
     pub(super) fn reap(&self, queue: &Queue) {
-        let mut n = queue.completion.available();
-        if n == 0 {
+        if queue.completion.refresh() == 0 {
             return;
         }
-        let (mut packets, mut frames) = (0, 0);
-        while n > 0 {
-            let Some(addr) = queue.completion.pop() else { break };
-            n -= 1;
-            if self.ledger.take(addr, Side::Tx) {
+        let (mut frames, ledger) = (0, self.ledger.open());
+        queue.completion.pop_while(usize::MAX, |addr| {
+            if ledger.take(addr, Side::Tx) {
                 // SAFETY: the ledger says that the frame was the kernel's, to be sent, and is ours now.
                 unsafe { self.ctx.release(BufferDesc(addr as usize)) };
-                packets += 1;
                 frames += 1;
             } else if self.reap_big(addr) {
-                packets += 1;
                 frames += 1;
             }
-        }
+            true
+        });
         queue.completion.publish();
-        add(&self.counters.tx_completed, packets);
+        add(&self.counters.tx_completed, frames as u64);
         self.note_in_rings(0, frames);
     }
 

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(super) struct Umem {
     pool: Arc<Pool>,
     shape: UmemShape,
+    tx_room: usize,
     /// Queues of all sockets on it.
     queues: AtomicU32,
     /// Frames that each of them may have with the kernel to receive into.
@@ -35,7 +36,8 @@ impl Umem {
         let pool = Pool::new(geometry, Memory::mapped(len, config.hugepages)?)?;
         let (flags, tx_metadata) = plan::umem_flags(config);
         let shape = UmemShape { len, chunk: config.frame_size, flags, tx_metadata };
-        Ok(Arc::new(Self { pool, shape, queues: AtomicU32::new(0), share: AtomicU32::new(0) }))
+        let tx_room = (tx_metadata as usize).next_multiple_of(64);
+        Ok(Arc::new(Self { pool, shape, tx_room, queues: AtomicU32::new(0), share: AtomicU32::new(0) }))
     }
 
     /// Makes it the UMEM of a socket, to be shared by others.
@@ -60,6 +62,12 @@ impl Umem {
     /// Bytes before every sent packet that belong to its metadata; 0 without checksum offload.
     pub(super) fn tx_metadata(&self) -> u32 {
         self.shape.tx_metadata
+    }
+
+    /// Bytes left free before every packet that is to be sent: its metadata, rounded up to a cache line.
+    #[inline(always)]
+    pub(super) fn tx_room(&self) -> usize {
+        self.tx_room
     }
 
     /// Whether the kernel computes checksums of sent packets in software in copy mode.

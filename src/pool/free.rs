@@ -146,8 +146,29 @@ impl Local {
         Some(self.slots[len - 1].get())
     }
 
+    /// Takes up to `max` frames and calls `f` with each; returns how many there were.
+    #[inline(always)]
+    pub(crate) fn take_each(&self, max: usize, mut f: impl FnMut(u32)) -> usize {
+        let mut taken = 0;
+        while taken < max {
+            let len = self.tally.free.load(Ordering::Relaxed);
+            let n = len.min(max - taken);
+            if n == 0 {
+                let Some(frame) = self.refill() else { break };
+                f(frame);
+                taken += 1;
+                continue;
+            }
+            // First off the stack: whatever `f` does, a frame is handed out once.
+            self.tally.free.store(len - n, Ordering::Relaxed);
+            self.slots[len - n..len].iter().rev().for_each(|slot| f(slot.get()));
+            taken += n;
+        }
+        taken
+    }
+
     /// Puts a frame on the stack.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&self, frame: u32) {
         let len = self.tally.free.load(Ordering::Relaxed);
         if len >= self.tally.limit.load(Ordering::Relaxed) {

@@ -266,6 +266,7 @@ impl Pool {
 
 // SAFETY: the memory lives as long as the pool; frames are disjoint and initialised.
 unsafe impl Home for Pool {
+    #[inline(never)]
     unsafe fn give_back(&self, desc: BufferDesc) {
         if desc.0 >= self.big_start {
             self.release_big(desc);
@@ -310,11 +311,18 @@ impl PoolContext {
 
     /// Takes a free frame; the descriptor is its first byte. The caller owns the frame until it releases it or makes a
     /// [`Token`] of it. `None` if no frame is free, or if this is a clone without a stack.
-    #[inline]
+    #[inline(always)]
     #[must_use = "the frame is lost until it is released"]
     pub fn take(&self) -> Option<BufferDesc> {
         let frame = self.local.as_ref()?.take()?;
         Some(BufferDesc(self.pool.stride.offset(frame)))
+    }
+
+    /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with the number of each; returns how many
+    /// there were.
+    #[inline(always)]
+    pub(crate) fn take_each(&self, max: usize, f: impl FnMut(u32)) -> usize {
+        self.local.as_ref().map_or(0, |local| local.take_each(max, f))
     }
 
     /// Takes a free big frame, as [`take`](Self::take).
@@ -392,20 +400,18 @@ unsafe impl Context for PoolContext {
         self.pool.id
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn unsafe_buffer(&self, buf_idx: BufferDesc, size: usize) -> *mut [u8] {
         self.pool.buffer(buf_idx, size)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn release(&self, buf_idx: BufferDesc) {
-        if buf_idx.0 >= self.pool.big_start {
-            return self.pool.release_big(buf_idx);
-        }
-        let frame = self.pool.stride.frame(buf_idx.0);
+        let pool = &*self.pool;
         match &self.local {
-            Some(local) => local.put(frame),
-            None => self.pool.lists.give_back(frame),
+            Some(local) if buf_idx.0 < pool.big_start => local.put(pool.stride.frame(buf_idx.0)),
+            // SAFETY: as the caller vouches.
+            _ => unsafe { pool.give_back(buf_idx) },
         }
     }
 

@@ -117,6 +117,58 @@ fn consumer_gives_slots_back_only_when_published() {
 }
 
 #[test]
+fn runs_go_round_the_end_of_the_ring() {
+    for start in [0, 3, NEAR_WRAP] {
+        let kernel = Double::new(8, start);
+        let tx = Producer::over(kernel.ring());
+        let mut next = 0;
+        let mut write = |max: usize, most: usize| {
+            tx.write_runs(max, |run| {
+                let n = run.len().min(most);
+                for place in &mut run[..n] {
+                    place.write(next);
+                    next += 1;
+                }
+                n
+            })
+        };
+        assert_eq!(write(5, 100), 5);
+        assert_eq!(write(100, 100), 3, "no more than there is room for");
+        assert_eq!(write(100, 100), 0);
+        tx.publish();
+        for n in 0..8 {
+            assert_eq!(kernel.consume(), Some(n));
+        }
+        assert_eq!(tx.refresh(), 8);
+        assert_eq!(write(8, 1), 1, "ends when less was written than could have been");
+        assert_eq!(tx.unread(), 1);
+
+        let kernel = Double::new(8, start);
+        let rx = Consumer::over(kernel.ring());
+        for n in 0..8 {
+            assert!(kernel.produce(n));
+        }
+        assert_eq!(rx.pop_while(100, |_| true), 0, "nothing is known without asking");
+        assert_eq!((rx.refresh(), rx.known()), (8, 8));
+        let mut seen = Vec::new();
+        let mut take = |max: usize, stop: u64| {
+            rx.pop_while(max, |value| {
+                if value != stop {
+                    seen.push(value);
+                }
+                value != stop
+            })
+        };
+        assert_eq!(take(3, 100), 3);
+        assert_eq!(take(100, 6), 3, "what is refused is not taken");
+        assert_eq!(take(100, 100), 2);
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+        rx.publish();
+        assert!(kernel.produce(8));
+    }
+}
+
+#[test]
 fn wakeup_flag_is_the_kernels() {
     let kernel = Double::new(2, 0);
     let tx = Producer::over(kernel.ring());

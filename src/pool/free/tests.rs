@@ -51,6 +51,22 @@ mod single {
     }
 
     #[test]
+    fn taking_many_takes_each_once_and_no_more_than_there_are() {
+        let lists = Arc::new(FreeLists::new(8));
+        let local = Local::new(&lists);
+        local.put(local.take().unwrap());
+        let mut taken = Vec::new();
+        assert_eq!(local.take_each(3, |frame| taken.push(frame)), 3);
+        assert_eq!(local.take_each(100, |frame| taken.push(frame)), 5);
+        assert_eq!(local.take_each(1, |_| unreachable!()), 0);
+        taken.sort_unstable();
+        assert_eq!(taken, (0..8).collect::<Vec<_>>());
+        assert_eq!(lists.in_flight(0, 0), 8);
+        taken.into_iter().for_each(|frame| local.put(frame));
+        assert_eq!(lists.in_flight(0, 0), 0);
+    }
+
+    #[test]
     fn frames_in_rings_are_not_in_flight() {
         let lists = Arc::new(FreeLists::new(4));
         let local = Local::new(&lists);
