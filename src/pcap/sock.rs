@@ -137,6 +137,15 @@ impl Sock {
         }
     }
 
+    /// Out of line, so that sending on an interface stays short.
+    #[inline(never)]
+    fn send_to_file(&self, packet: &[u8]) -> Result<()> {
+        match &self.source {
+            Source::Write(_) => self.send_at(packet, now_ns(), packet.len() as u32),
+            _ => Err(self.not_for_sending()),
+        }
+    }
+
     #[cold]
     fn not_for_sending(&self) -> Error {
         Error::unsupported(
@@ -288,8 +297,7 @@ impl Socket for Sock {
     fn send(&self, packet: &[u8]) -> Result<()> {
         match &self.source {
             Source::Live(interface) => interface.send(packet),
-            Source::Write(_) => self.send_at(packet, now_ns(), packet.len() as u32),
-            Source::Read(_) => Err(self.not_for_sending()),
+            _ => self.send_to_file(packet),
         }
     }
 
