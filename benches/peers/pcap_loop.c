@@ -31,7 +31,6 @@ static pcap_t *open_port(const char *ifname, int snaplen, int buffer)
 	pcap_set_snaplen(p, snaplen);
 	pcap_set_promisc(p, 1);
 	pcap_set_immediate_mode(p, 1);
-	pcap_set_tstamp_precision(p, PCAP_TSTAMP_PRECISION_NANO);
 	if (buffer)
 		pcap_set_buffer_size(p, buffer);
 	if (pcap_activate(p) < 0)
