@@ -141,7 +141,9 @@ pub fn run<S: Socket>(socket: &S, plan: &Plan, output: &Output, stop: &Stop) -> 
         }
     }
 
-    let seconds = start.elapsed().as_secs_f64();
+    let elapsed = start.elapsed();
+    // What the last wait was too long for has been given up too.
+    let _ = pacer.due(elapsed.as_nanos() as u64, size, 0);
     socket.drain(plan.drain).map_err(|e| explain(&plan.port, e))?;
     let stats = socket.stats();
     let completed = since.completed(&stats);
@@ -149,7 +151,7 @@ pub fn run<S: Socket>(socket: &S, plan: &Plan, output: &Output, stop: &Stop) -> 
         port: plan.port.clone(),
         stream: plan.stream,
         frame: size,
-        flow: Flow::new(completed, completed * size as u64, seconds),
+        flow: Flow::new(completed, completed * size as u64, elapsed.as_secs_f64()),
         submitted: sent,
         pending: stats.tx_pending(),
         refused,
