@@ -183,3 +183,6 @@ fn within<T: PartialOrd + Display>(option: &'static str, value: T, range: RangeI
         expected: format!("a number from {} to {}", range.start(), range.end()),
     })
 }
+
+#[cfg(test)]
+mod tests;

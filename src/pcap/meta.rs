@@ -50,3 +50,28 @@ impl Metadata for Meta {
         (self.len != self.caplen).then_some(self.len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(seconds: i32, fraction: i32, nanos: bool) -> Meta {
+        let ts = libc::timeval { tv_sec: seconds.into(), tv_usec: fraction.into() };
+        Meta::new(&Header { ts, len: 100 }, nanos, 60)
+    }
+
+    #[test]
+    fn no_nanosecond_is_lost() {
+        let fine = meta(1_700_000_000, 123_456_789, true);
+        assert_eq!((fine.timestamp.tv_usec, fine.timestamp_ns()), (123_456, Some(1_700_000_000_123_456_789)));
+        assert_eq!(meta(1_700_000_000, 999_999, false).timestamp_ns(), Some(1_700_000_000_999_999_000));
+        assert_eq!((fine.len, fine.caplen, fine.wire_len()), (100, 60, Some(100)));
+    }
+
+    #[test]
+    fn a_time_that_makes_no_sense_is_none() {
+        assert_eq!(meta(-1, 0, false).timestamp_ns(), None);
+        assert_eq!(meta(0, -5_000, false).timestamp_ns(), None);
+        assert_eq!(meta(0, -5, true).timestamp_ns(), Some(0), "as near as it gets");
+    }
+}

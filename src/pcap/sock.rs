@@ -199,6 +199,7 @@ impl Sock {
             packet.truncate(kept.len());
             packet.copy_from_slice(kept);
             n += 1;
+            add(&self.counters.rx_packets, 1);
             add(&self.counters.rx_bytes, kept.len() as u64);
             f(packet.into_token(), Meta::new(header, handle.nanos(), kept.len()));
             if n == max {
@@ -207,7 +208,6 @@ impl Sock {
             frame = self.ctx.alloc(frame_size).ok();
             frame.is_some()
         });
-        add(&self.counters.rx_packets, n as u64);
         match outcome {
             Ok(0) if !live => Err(Error::EndOfFile),
             Ok(_) => Ok(n),
@@ -337,7 +337,7 @@ impl Socket for Sock {
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
         let Source::Live(Interface { handle, .. }) = &self.source else { return Ok(true) };
         let read = interest != Interest::Writable;
-        if interest == Interest::Readable && self.starving.get() {
+        if interest == Interest::Readable && self.starving.get() && self.ctx.alloc(0).is_err() {
             // Packets may wait, but for a frame: there is nothing to be woken by.
             const NAP: Duration = Duration::from_micros(100);
             std::thread::sleep(timeout.unwrap_or(NAP).min(NAP));
