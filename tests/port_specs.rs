@@ -7,6 +7,9 @@ use nethuns_rs::any::{AnyFlags, Sock, backends};
 use nethuns_rs::api::{SCHEMES, Socket};
 use nethuns_rs::mem::faults::{Plan, Profile};
 
+#[path = "../fuzz/entries/port_spec.rs"]
+mod fuzz;
+
 fn open(spec: &str) -> nethuns_rs::Result<Sock> {
     Sock::create(spec, None, AnyFlags::default())
 }
@@ -235,4 +238,58 @@ fn af_xdp_interfaces() {
         ("af_xdp:eth0?snaplen=64", "unknown option `snaplen`"),
         ("eth0", "`af_xdp:eth0`"),
     ]);
+}
+
+/// What `cargo fuzz run port_spec` does, for a moment, without its tools: good specs with a few characters changed.
+#[test]
+fn specs_with_errors_in_them() {
+    const GOOD: [&str; 6] = [
+        "mem:a?frames=64&loss=1%&dup=0.5&seed=7&faults=rx",
+        "pcap:tr%C3%A4ce%3F.pcapng?filter=udp%20port%2053&timeout=5ms&x=3",
+        "af_xdp:eth0?queues=0-3,7&mode=driver&frames=4Ki&delay=1.5ms&jitter=10us&rate=10M",
+        "dpdk:0000:01:00.0?a=driver&loss",
+        "C:\\trace.pcap?x=0.25&hold=2s&gap=5&limit=100&corrupt=1e-3",
+        "mem:a?reorder=0.1&delay=99999999999999999999999999s",
+    ];
+    const CHARACTERS: [&str; 20] = [
+        "?",
+        "&",
+        "=",
+        "%",
+        ":",
+        ",",
+        "-",
+        ".",
+        "0",
+        "9",
+        "a",
+        "f",
+        "\0",
+        "é",
+        "\u{10FFFF}",
+        " ",
+        "%00",
+        "Ki",
+        "ms",
+        "loss",
+    ];
+    let mut state = 11u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    GOOD.iter().for_each(|spec| fuzz::port_spec(spec.as_bytes()));
+    for round in 0..5_000 {
+        let mut spec: Vec<char> = GOOD[round % GOOD.len()].chars().collect();
+        for _ in 0..1 + below(4) {
+            let at = below(spec.len() + 1);
+            match below(3) {
+                0 => drop(spec.splice(at..at, CHARACTERS[below(CHARACTERS.len())].chars())),
+                1 => spec.truncate(at.max(3)),
+                _ => drop(spec.drain(at..(at + below(4)).min(spec.len()))),
+            }
+        }
+        fuzz::port_spec(spec.into_iter().collect::<String>().as_bytes());
+    }
+    fuzz::port_spec(b"mem:\xff");
 }
