@@ -12,7 +12,7 @@ use crate::mem::faults::{Faults, Injector, Plan};
 #[cfg(feature = "pcap")]
 use crate::pcap;
 use crate::pool::PoolContext;
-#[cfg(unix)]
+#[cfg(all(unix, not(loom)))]
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -268,7 +268,7 @@ impl Socket for Sock {
 }
 
 /// The descriptor of the backend's socket.
-#[cfg(unix)]
+#[cfg(all(unix, not(loom)))]
 impl AsFd for Sock {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         each!(self, socket => socket.as_fd())

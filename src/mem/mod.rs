@@ -16,6 +16,7 @@
 //! [`faults`] wraps any socket with seeded loss, duplication, reordering, corruption, delay and rate. Both run on real
 //! or simulated time: see [`Clock`].
 
+mod bell;
 mod clock;
 pub mod faults;
 mod ring;

@@ -73,6 +73,15 @@ impl FrameRing {
         self.slot(self.head.0.load(Ordering::Relaxed)).load(Ordering::Acquire) == EMPTY
     }
 
+    /// For a producer: whether the consumer may not have taken everything that was pushed. It errs on the side of yes.
+    ///
+    /// Not by the slot at the head, as [`is_empty`](Self::is_empty): between the consumer's two stores that slot is empty
+    /// although the next one is not.
+    #[inline]
+    pub(super) fn may_hold(&self) -> bool {
+        self.tail.0.load(Ordering::Relaxed) != self.head.0.load(Ordering::Relaxed)
+    }
+
     #[inline]
     fn slot(&self, at: usize) -> &AtomicU64 {
         &self.slots[at & (self.slots.len() - 1)]
@@ -118,7 +127,7 @@ mod tests {
             assert_eq!(ring.pop(), Some(Entry { frame: n % 3, len: n }));
             assert_eq!(ring.pop(), Some(Entry { frame: (n + 1) % 3, len: n + 1 }));
             assert_eq!(ring.pop(), None);
-            assert!(ring.is_empty() && !ring.is_full());
+            assert!(ring.is_empty() && !ring.is_full() && !ring.may_hold());
         }
     }
 }

@@ -332,7 +332,7 @@ impl Drop for Sock {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(loom)))]
 impl std::os::fd::AsFd for Sock {
     /// Readable while packets wait.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {

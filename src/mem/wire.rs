@@ -2,17 +2,15 @@
 
 #![allow(unsafe_code)]
 
+use super::bell::Bell;
 use super::ring::{Entry, FrameRing};
 use crate::api::Token;
 use crate::errors::{Error, Result};
 use crate::pool::{Geometry, Pool};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-#[cfg(unix)]
-use std::{io::Read, io::Write, os::unix::net::UnixStream, sync::OnceLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 static WIRES: LazyLock<Mutex<HashMap<String, Weak<Wire>>>> = LazyLock::new(Mutex::default);
 
@@ -96,13 +94,8 @@ pub(super) struct Inbox {
     pub(super) full: AtomicU64,
     /// Packets for which there was no frame to copy them into.
     pub(super) no_frame: AtomicU64,
-    /// Somebody waits, or has the file descriptor: the next flush must ring.
-    armed: AtomicBool,
-    sleep: Mutex<()>,
-    woken: Condvar,
-    /// The two ends of a socket pair that is readable while packets wait; made when somebody asks for it.
-    #[cfg(unix)]
-    bell: OnceLock<(UnixStream, UnixStream)>,
+    /// Wakes the receiver.
+    bell: Bell,
 }
 
 impl Inbox {
@@ -112,11 +105,7 @@ impl Inbox {
             pool,
             full: AtomicU64::new(0),
             no_frame: AtomicU64::new(0),
-            armed: AtomicBool::new(false),
-            sleep: Mutex::new(()),
-            woken: Condvar::new(),
-            #[cfg(unix)]
-            bell: OnceLock::new(),
+            bell: Bell::new(),
         }
     }
 
@@ -141,7 +130,7 @@ impl Inbox {
     pub(super) fn pop(&self) -> Option<Token> {
         match self.take() {
             #[cfg(unix)]
-            None if self.bell.get().is_some() => self.pop_and_arm(),
+            None if self.bell.is_polled() => self.bell.silence(|| self.take()),
             packet => packet,
         }
     }
@@ -158,64 +147,15 @@ impl Inbox {
         while self.take().is_some() {}
     }
 
-    /// The queue is empty and somebody polls the descriptor: silence it, and look again.
-    #[cfg(unix)]
-    #[cold]
-    fn pop_and_arm(&self) -> Option<Token> {
-        if let Some((mut reader, _)) = self.bell.get().map(|(r, w)| (r, w)) {
-            let mut rings = [0; 64];
-            while matches!(reader.read(&mut rings), Ok(n) if n > 0) {}
-        }
-        self.armed.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let packet = self.take();
-        if packet.is_some() {
-            // More may be there than this one: stay readable until the queue is seen empty again.
-            self.ring();
-        }
-        packet
-    }
-
     /// Called by senders at flush: wakes whoever waits.
     #[inline]
     pub(super) fn notify(&self) {
-        // Pairs with the fence of a waiter: either it sees what was pushed, or this sees it waiting.
-        fence(Ordering::SeqCst);
-        if self.armed.load(Ordering::Relaxed) && !self.queue.is_empty() {
-            self.ring();
-        }
-    }
-
-    #[cold]
-    fn ring(&self) {
-        if self.armed.swap(false, Ordering::AcqRel) {
-            drop(lock(&self.sleep));
-            self.woken.notify_all();
-            #[cfg(unix)]
-            if let Some((_, mut writer)) = self.bell.get().map(|(r, w)| (r, w)) {
-                // A full pair is readable already.
-                let _ = writer.write(&[1]);
-            }
-        }
+        self.bell.notify(|| self.queue.may_hold());
     }
 
     /// Waits until there is a packet, at most until `deadline`.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
-        // A sender that never flushes wakes nobody: look again now and then.
-        const SLICE: Duration = Duration::from_millis(10);
-        let mut guard = lock(&self.sleep);
-        loop {
-            self.armed.store(true, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            if !self.queue.is_empty() {
-                return true;
-            }
-            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                return false;
-            }
-            guard = self.woken.wait_timeout(guard, left.min(SLICE)).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.bell.wait(deadline, || !self.is_empty())
     }
 
     #[inline]
@@ -229,21 +169,9 @@ impl Inbox {
     }
 
     /// A descriptor that is readable while packets wait.
-    #[cfg(unix)]
+    #[cfg(all(unix, not(loom)))]
     pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        let (reader, _) = self.bell.get_or_init(|| {
-            let pair = UnixStream::pair().and_then(|(r, w)| {
-                r.set_nonblocking(true)?;
-                w.set_nonblocking(true)?;
-                Ok((r, w))
-            });
-            // `AsFd` cannot fail; a process without descriptors left cannot go on anyway.
-            pair.expect("a socket pair for the readiness of an in-memory port")
-        });
-        self.armed.store(true, Ordering::Relaxed);
-        self.notify();
-        reader.as_fd()
+        self.bell.fd(|| !self.is_empty())
     }
 }
 
