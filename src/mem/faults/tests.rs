@@ -437,10 +437,12 @@ fn waiting_wakes_up_for_a_delayed_packet() {
     good.send(&number(1)).unwrap();
     good.flush();
     let start = std::time::Instant::now();
-    assert!(!bad.wait(Interest::Readable, Some(Duration::from_millis(5))).unwrap());
+    // On a busy machine five milliseconds may take as long as the delay.
+    let early = bad.wait(Interest::Readable, Some(Duration::from_millis(5))).unwrap();
+    assert!(!early || start.elapsed() >= delay - Duration::from_millis(1));
     assert!(bad.wait(Interest::Readable, None).unwrap());
     let waited = start.elapsed();
-    assert!(waited >= delay - Duration::from_millis(1) && waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited >= delay - Duration::from_millis(1) && waited < Duration::from_secs(20), "{waited:?}");
     assert_eq!(numbers(&bad), [1]);
 
     let (bad, good) = pair(16, tx(Profile { delay, ..Profile::default() }));
