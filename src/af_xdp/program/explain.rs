@@ -184,3 +184,49 @@ fn on_bpffs(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
     sys::is_bpffs(path).or_else(|_| sys::is_bpffs(folder)).unwrap_or(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Source;
+    use super::*;
+
+    /// What is said of an error number, on the one interface that is everywhere.
+    fn said(number: i32, mode: Attach, wish: AttachWish, queues: u32) -> String {
+        let source = Source::default();
+        let request = Request { wish, queues, ..Request::new("lo", &source).unwrap() };
+        attach(&request, mode, io::Error::from_raw_os_error(number)).to_string()
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason_and_remedy() {
+        use Attach::{Driver, Generic};
+        for (number, mode, needles) in [
+            (libc::EOPNOTSUPP, Driver, ["no native XDP", "`mode=generic`"]),
+            (libc::ERANGE, Driver, ["the MTU of 65536 of lo is too large", "`sudo ip link set dev lo mtu 3506`"]),
+            (libc::ENOMEM, Driver, ["cannot spare transmit queues", "`sudo ethtool -L lo combined 1`"]),
+            (libc::ENOSPC, Driver, ["cannot spare transmit queues", "`sudo ethtool -L lo combined 1`"]),
+            (libc::EINVAL, Driver, ["perhaps for its MTU", "`jumbo`"]),
+            (libc::ENOTCONN, Driver, ["the peer of lo does not exist", "`mode=generic`"]),
+            (libc::EBUSY, Generic, ["lo is busy", "try again"]),
+            (libc::EEXIST, Driver, ["lo is busy", "try again"]),
+            (libc::ENODEV, Driver, ["lo: ", "has just gone"]),
+            (libc::EPERM, Generic, ["lo: attach an XDP program", "in generic mode: not permitted"]),
+            (libc::EIO, Generic, ["lo: attach an XDP program in generic mode", "Input/output error"]),
+        ] {
+            let text = said(number, mode, AttachWish::Driver, 2);
+            for needle in needles {
+                assert!(text.contains(needle), "`{text}` does not say `{needle}`");
+            }
+        }
+    }
+
+    #[test]
+    fn the_verifiers_last_words_are_passed_on() {
+        let source = Source::default();
+        let request = Request::new("lo", &source).unwrap();
+        let log: String = (0..50).map(|i| format!("{i}: (b7) r0 = 2\n")).collect();
+        let text = load(&request, "load", io::Error::from_raw_os_error(libc::EACCES), &format!("{log}R1 is bad\n\n"));
+        let text = text.to_string();
+        assert!(text.ends_with("49: (b7) r0 = 2 | R1 is bad") && !text.contains("40: "), "{text}");
+    }
+}

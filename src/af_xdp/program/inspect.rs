@@ -275,10 +275,10 @@ fn hints(info: &XdpInfo) -> Vec<String> {
         }
         return hints;
     };
-    if let (Some(rx), Some(tx)) = (info.link.rx_queues, peer.tx_queues)
-        && rx < tx
-    {
-        hints.push(queue_rule(name, rx, &peer.name, tx, link::peer(info.link.index.unwrap_or(0)).max_rx_queues));
+    let queues = info.link.rx_queues.zip(peer.tx_queues).filter(|(rx, tx)| rx < tx);
+    if let Some((rx, tx)) = queues {
+        let most = link::peer(info.link.index.unwrap_or(0)).max_rx_queues;
+        hints.push(queue_rule(name, rx, &peer.name, tx, most));
     }
     if let Some(mtu) = peer.mtu.filter(|mtu| *mtu > VETH_MTU) {
         hints.push(format!(

@@ -226,9 +226,8 @@ fn collect(level: PrintLevel, message: String) {
         None => Some(message),
     });
     let previous = *PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(message), Some((least, callback))) = (others, previous)
-        && level <= least
-    {
+    let previous = previous.filter(|(least, _)| level <= *least);
+    if let (Some(message), Some((_, callback))) = (others, previous) {
         callback(level, message);
     }
 }

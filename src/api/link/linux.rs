@@ -40,7 +40,7 @@ pub fn of_interface(name: &str, index: u32) -> Result<LinkInfo> {
         mac: interface.mac(),
         mtu: interface.mtu(),
         speed_mbps: interface.speed(),
-        carrier: switch(ETHTOOL_GLINK).or_else(|| interface.running()),
+        carrier: switch(ETHTOOL_GLINK).or_else(|| super::names::running_and_mac(name).0),
         rx_queues,
         tx_queues,
         offloads: Offloads {
@@ -139,13 +139,6 @@ impl Interface {
         let request = self.ask(libc::SIOCGIFMTU as _)?;
         // SAFETY: this is the member that SIOCGIFMTU fills in.
         u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
-    }
-
-    fn running(&self) -> Option<bool> {
-        let request = self.ask(libc::SIOCGIFFLAGS as _)?;
-        // SAFETY: this is the member that SIOCGIFFLAGS fills in.
-        let flags = unsafe { request.ifr_ifru.ifru_flags };
-        Some(i32::from(flags) & libc::IFF_RUNNING != 0)
     }
 
     /// Receive and transmit queues: `struct ethtool_channels`.

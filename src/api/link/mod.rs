@@ -1,7 +1,8 @@
 //! Facts about the link behind a port.
 //!
 //! On Linux they come from ioctls (`netdevice(7)`, `linux/ethtool.h`) and route netlink, both of which speak of the
-//! calling thread's network namespace; `/sys` shows the one it was mounted in. Other Unixes tell name and index.
+//! calling thread's network namespace; `/sys` shows the one it was mounted in. Other Unixes tell
+//! name, index, MAC address and carrier.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -61,7 +62,10 @@ impl LinkInfo {
         #[cfg(target_os = "linux")]
         return linux::of_interface(name, index);
         #[cfg(all(unix, not(target_os = "linux")))]
-        return Ok(Self { name: name.to_owned(), index: Some(index), ..Self::default() });
+        {
+            let (carrier, mac) = names::running_and_mac(name);
+            return Ok(Self { name: name.to_owned(), index: Some(index), mac, carrier, ..Self::default() });
+        }
         #[cfg(not(unix))]
         return Ok(Self { name: name.to_owned(), ..Self::default() });
     }
