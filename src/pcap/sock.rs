@@ -176,43 +176,44 @@ impl Sock {
         if self.has_pending.get() {
             return Err(self.take_pending(live));
         }
-        let frame_size = self.ctx.pool().geometry().frame_size;
-        // A packet is only taken out of the ring once there is a frame for it.
-        let Ok(frame) = self.ctx.alloc(frame_size) else { return Ok(self.starve()) };
+        // A packet is only taken out of the ring if there is a frame for it.
+        if !self.has_frame() {
+            return Ok(self.starve());
+        }
         if self.starving.get() {
             self.fed();
         }
-        let mut frame = Some(frame);
         let mut n = 0;
         let outcome = handle.dispatch(max, |header, bytes| {
-            let Some(mut packet) = frame.take() else {
+            let kept = &bytes[..bytes.len().min(self.cut)];
+            let Ok(token) = self.ctx.copy_in(kept) else {
                 // Asked to stop, libpcap went on all the same.
                 add(&self.counters.no_frame, 1);
                 return false;
             };
-            let kept = &bytes[..bytes.len().min(self.cut)];
             // On an interface the kernel has cut the packet already.
             let len = if live { header.len as usize } else { bytes.len() };
             if len > self.cut && self.cut_by_frame {
                 add(&self.counters.rx_truncated, 1);
             }
-            packet.truncate(kept.len());
-            packet.copy_from_slice(kept);
             n += 1;
             add(&self.counters.rx_packets, 1);
             add(&self.counters.rx_bytes, kept.len() as u64);
-            f(packet.into_token(), Meta::new(header, handle.nanos(), kept.len()));
-            if n == max {
-                return true;
-            }
-            frame = self.ctx.alloc(frame_size).ok();
-            frame.is_some()
+            f(token, Meta::new(header, handle.nanos(), kept.len()));
+            n == max || self.has_frame()
         });
         match outcome {
             Ok(0) if !live => Err(Error::EndOfFile),
             Ok(_) => Ok(n),
             Err(message) => self.fail(message, live, n),
         }
+    }
+
+    /// Whether a frame is free; if so, it is at hand.
+    #[inline]
+    fn has_frame(&self) -> bool {
+        // One that is at home or in the depot of the pool is fetched by being taken and put back.
+        self.ctx.local_free() > 0 || self.ctx.alloc(0).is_ok()
     }
 
     /// No frame is free: what the kernel drops from now on is the fault of whoever holds them.
@@ -337,7 +338,7 @@ impl Socket for Sock {
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
         let Source::Live(Interface { handle, .. }) = &self.source else { return Ok(true) };
         let read = interest != Interest::Writable;
-        if interest == Interest::Readable && self.starving.get() && self.ctx.alloc(0).is_err() {
+        if interest == Interest::Readable && self.starving.get() && !self.has_frame() {
             // Packets may wait, but for a frame: there is nothing to be woken by.
             const NAP: Duration = Duration::from_micros(100);
             std::thread::sleep(timeout.unwrap_or(NAP).min(NAP));
