@@ -145,7 +145,8 @@ impl fmt::Display for Mac {
 ///
 /// What would have been right.
 pub fn endpoint(text: &str) -> Result<Endpoint, String> {
-    if let Ok(ip) = IpAddr::from_str(text.trim_start_matches('[').trim_end_matches(']')) {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(ip) = IpAddr::from_str(bare) {
         return Ok(Endpoint { ip, port: Endpoint::DEFAULT_PORT });
     }
     match std::net::SocketAddr::from_str(text) {
@@ -197,7 +198,8 @@ mod tests {
         assert_eq!(endpoint("10.0.0.1:7"), at("10.0.0.1", 7));
         assert_eq!(endpoint("fd00::1"), at("fd00::1", Endpoint::DEFAULT_PORT));
         assert_eq!(endpoint("[fd00::1]:7"), at("fd00::1", 7));
-        for text in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "host"] {
+        assert_eq!(endpoint("[fd00::1]"), at("fd00::1", Endpoint::DEFAULT_PORT));
+        for text in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "host", "[fd00::1", "fd00::1]", "[[fd00::1]]"] {
             assert!(endpoint(text).is_err(), "{text}");
         }
     }

@@ -463,4 +463,69 @@ mod tests {
         swap_macs(&mut short);
         assert_eq!(short, [1, 2, 3]);
     }
+
+    use nethuns_rs::mem::{MemFlags, Sock, WhenFull};
+
+    /// Tokens of these sizes, received from a wire of that name.
+    fn received(wire: &str, sizes: &[usize]) -> (Sock, Vec<Token>) {
+        let [here, there] = [(); 2].map(|()| Sock::create(wire, None, MemFlags::default()).unwrap());
+        for size in sizes {
+            there.send(&vec![1; *size]).unwrap();
+        }
+        let mut tokens = Vec::new();
+        here.recv_each(sizes.len(), |token, _| tokens.push(token)).unwrap();
+        assert_eq!(tokens.len(), sizes.len());
+        (here, tokens)
+    }
+
+    #[test]
+    fn what_finds_no_room_is_dropped_after_a_while_and_counted() {
+        let (from, tokens) = received("mem:outlet-a", &[60; 10]);
+        let refuse = MemFlags { when_full: WhenFull::Refuse, ..MemFlags::default() };
+        let to = Sock::create("mem:outlet-b", None, refuse).unwrap();
+        let full = Sock::create("mem:outlet-b?queue=4", None, MemFlags::default()).unwrap();
+        let mut outlet = Outlet::new(&to, from.context(), "b", Duration::from_millis(2), 64);
+        assert!(!outlet.zero_copy(), "two wires, two pools");
+        tokens.into_iter().for_each(|token| outlet.push(token));
+        let start = Instant::now();
+        outlet.send().unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(2));
+        let report = outlet.report("a", 10, Causes::default(), 1.0);
+        assert_eq!((report.submitted, report.flow.packets, report.flow.bytes), (4, 4, 240));
+        assert_eq!(report.dropped.brief(), "6 (refused 6)");
+        assert!(report.balanced() && report.refused > 0);
+        assert!(verdict(std::slice::from_ref(&report), None, false).is_ok(), "dropped for a known cause");
+        assert!(!Forwarded { received: 11, ..report }.balanced());
+        assert_eq!(from.frames_in_flight(), Some(0), "what was dropped went home");
+        assert_eq!(std::iter::from_fn(|| full.recv().ok()).count(), 4);
+    }
+
+    #[test]
+    fn what_is_too_long_is_dropped_alone() {
+        let (from, tokens) = received("mem:outlet-d", &[60, 1000, 61, 1001, 62]);
+        let [to, there] =
+            [(); 2].map(|()| Sock::create("mem:outlet-e?frame_size=512", None, MemFlags::default()).unwrap());
+        let mut outlet = Outlet::new(&to, from.context(), "e", Duration::from_millis(2), 64);
+        tokens.into_iter().for_each(|token| outlet.push(token));
+        outlet.send().unwrap();
+        let report = outlet.report("d", 5, Causes::default(), 1.0);
+        assert_eq!(report.dropped.brief(), "2 (too_big 2)");
+        assert!(report.balanced());
+        let sizes: Vec<usize> = std::iter::from_fn(|| there.recv().ok().map(|(packet, _)| packet.len())).collect();
+        assert_eq!(sizes, [60, 61, 62], "in order");
+    }
+
+    #[test]
+    fn one_pool_is_no_copy() {
+        let wire = "mem:outlet-f";
+        let (from, tokens) = received(wire, &[100, 200]);
+        let [to, there] = [(); 2].map(|()| Sock::create(wire, None, MemFlags::default()).unwrap());
+        let mut outlet = Outlet::new(&to, from.context(), "f", Duration::from_millis(2), 64);
+        assert!(outlet.zero_copy());
+        tokens.into_iter().for_each(|token| outlet.push(token));
+        outlet.send().unwrap();
+        let report = outlet.report("f", 2, Causes::default(), 1.0);
+        assert_eq!((report.flow.packets, report.flow.bytes, report.dropped.total()), (2, 300, 0));
+        assert_eq!(there.recv().unwrap().0.len(), 100);
+    }
 }
