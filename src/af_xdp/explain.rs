@@ -1,6 +1,7 @@
 //! What a refusal of the kernel means, and what to type.
 
 use super::config::{Config, Wish};
+use super::program::capabilities;
 use crate::errors::Error;
 use std::io;
 
@@ -112,17 +113,7 @@ fn name(step: Step) -> &'static str {
 const ENOTSUPP: i32 = 524;
 
 fn permission(step: Step, eth: &str) -> Error {
-    let program = std::env::current_exe().map_or_else(|_| "PROGRAM".to_owned(), |path| path.display().to_string());
-    let missing = match step {
-        Step::BusyPoll => "CAP_NET_ADMIN",
-        _ => "CAP_NET_RAW",
-    };
-    Error::Permission {
-        what: format!("{eth}: {}", name(step)),
-        help: format!(
-            "{missing} is missing: run as root, or once `setcap cap_net_raw,cap_net_admin,cap_bpf+ep {program}`"
-        ),
-    }
+    Error::Permission { what: format!("{eth}: {}", name(step)), help: capabilities().help() }
 }
 
 /// The queue that was asked for is not there.
@@ -153,7 +144,7 @@ mod tests {
     fn every_explanation_says_what_to_do() {
         let plain = Config::new("eth7");
         for (what, code, config, sharing, tells) in [
-            (Step::Socket, libc::EPERM, plain.clone(), false, "setcap cap_net_raw,cap_net_admin,cap_bpf+ep /"),
+            (Step::Socket, libc::EPERM, plain.clone(), false, "opening the AF_XDP socket"),
             (Step::Socket, libc::EAFNOSUPPORT, plain.clone(), false, "CONFIG_XDP_SOCKETS"),
             (Step::Umem, libc::ENOBUFS, plain.clone(), false, "`ulimit -l 32768`"),
             (Step::Bind, libc::EBUSY, plain.clone(), false, "queue 3 of eth7 is busy"),
@@ -162,7 +153,7 @@ mod tests {
             (Step::Bind, libc::EINVAL, plain.clone().jumbo(9000), false, "Linux 6.6"),
             (Step::Bind, libc::EINVAL, plain.clone(), true, "queues="),
             (Step::Bind, libc::EINVAL, plain.clone(), false, "ethtool -l eth7"),
-            (Step::BusyPoll, libc::EPERM, plain.clone(), false, "CAP_NET_ADMIN"),
+            (Step::BusyPoll, libc::EPERM, plain.clone(), false, "not permitted; "),
             (Step::Rings, libc::EIO, plain.clone(), false, "making the rings of queue 3"),
         ] {
             let text = text(what, code, &config, sharing);
