@@ -103,6 +103,12 @@ impl Open<'_> {
         }
     }
 
+    /// The number of the chunk at this address.
+    #[inline(always)]
+    pub(super) fn chunk(self, addr: u64) -> u32 {
+        (addr >> self.shift) as u32
+    }
+
     /// Where a chunk begins.
     #[inline(always)]
     pub(super) fn address(self, chunk: u32) -> u64 {

@@ -17,7 +17,6 @@ use super::rx::Fragments;
 use super::sys;
 use super::umem::Umem;
 use crate::errors::Result;
-use libc::xdp_desc;
 use std::cell::Cell;
 use std::io;
 use std::mem::size_of;
@@ -32,11 +31,39 @@ const REBIND: Duration = Duration::from_millis(500);
 /// batch takes one call, and still few enough that nobody waits long.
 const TX_BUDGET: u32 = 256;
 
+/// A descriptor of the rx and tx rings, `struct xdp_desc`, in two words: reading it takes two loads and one comparison
+/// tells whether it has no options.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Desc {
+    pub addr: u64,
+    len_and_options: u64,
+}
+
+impl Desc {
+    #[inline(always)]
+    pub(super) fn new(addr: u64, len: u32, options: u32) -> Self {
+        Self { addr, len_and_options: order(u64::from(len) | u64::from(options) << 32) }
+    }
+
+    /// The length in the low half, options in the high half.
+    #[inline(always)]
+    pub(super) fn len_and_options(self) -> u64 {
+        order(self.len_and_options)
+    }
+}
+
+/// Length first in memory, whatever the machine's byte order.
+#[inline(always)]
+fn order(len_and_options: u64) -> u64 {
+    if cfg!(target_endian = "big") { len_and_options.rotate_left(32) } else { len_and_options }
+}
+
 /// A bound socket. Rings are unmapped and the socket is closed on drop.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub rx: Consumer<xdp_desc>,
-    pub tx: Producer<xdp_desc>,
+    pub rx: Consumer<Desc>,
+    pub tx: Producer<Desc>,
     pub fill: Producer<u64>,
     pub completion: Consumer<u64>,
     /// The queue's number.
@@ -93,7 +120,7 @@ impl AsFd for Queue {
     }
 }
 
-type Rings = (Consumer<xdp_desc>, Producer<xdp_desc>, Producer<u64>, Consumer<u64>);
+type Rings = (Consumer<Desc>, Producer<Desc>, Producer<u64>, Consumer<u64>);
 
 /// Makes and maps the four rings. The fill ring is as large as the rx ring and the completion ring as the tx ring: what
 /// is with the kernel never exceeds either, so neither can overflow.
@@ -111,8 +138,8 @@ fn rings(fd: BorrowedFd<'_>, rx: u32, tx: u32) -> io::Result<Rings> {
         Mapping::new(fd, at.desc as usize + slots as usize * slot, offset)
     };
     Ok((
-        Consumer::mapped(map(libc::XDP_PGOFF_RX_RING, &at.rx, rx, size_of::<xdp_desc>())?, &at.rx, rx)?,
-        Producer::mapped(map(libc::XDP_PGOFF_TX_RING, &at.tx, tx, size_of::<xdp_desc>())?, &at.tx, tx)?,
+        Consumer::mapped(map(libc::XDP_PGOFF_RX_RING, &at.rx, rx, size_of::<Desc>())?, &at.rx, rx)?,
+        Producer::mapped(map(libc::XDP_PGOFF_TX_RING, &at.tx, tx, size_of::<Desc>())?, &at.tx, tx)?,
         Producer::mapped(map(libc::XDP_UMEM_PGOFF_FILL_RING as i64, &at.fr, rx, 8)?, &at.fr, rx)?,
         Consumer::mapped(map(libc::XDP_UMEM_PGOFF_COMPLETION_RING as i64, &at.cr, tx, 8)?, &at.cr, tx)?,
     ))
@@ -160,4 +187,22 @@ fn probe(ifindex: u32, queue: u32) -> io::Result<()> {
     sys::register_umem(fd.as_fd(), &memory, sys::UmemShape { len: 4096, chunk: 4096, flags: 0, tx_metadata: 0 })?;
     let _rings = rings(fd.as_fd(), 2, 2)?;
     sys::bind(fd.as_fd(), ifindex, queue, libc::XDP_COPY, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_laid_out_as_the_kernels() {
+        let kernel = libc::xdp_desc { addr: 1, len: 2, options: 3 };
+        assert_eq!((size_of::<Desc>(), align_of::<Desc>()), (size_of_val(&kernel), align_of_val(&kernel)));
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&kernel.addr.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&kernel.len.to_ne_bytes());
+        bytes[12..].copy_from_slice(&kernel.options.to_ne_bytes());
+        let ours = Desc::new(1, 2, 3);
+        assert_eq!(ours.len_and_options(), 3 << 32 | 2);
+        assert_eq!([ours.addr.to_ne_bytes(), ours.len_and_options.to_ne_bytes()].concat(), bytes);
+    }
 }

@@ -3,12 +3,11 @@
 
 use super::ledger::Side;
 use super::meta::Meta;
-use super::queue::Queue;
+use super::queue::{Desc, Queue};
 use super::sock::{Sock, add};
 use super::sys;
 use crate::api::{BufferDesc, Context, Token};
 use crate::pool::PoolContext;
-use libc::xdp_desc;
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
@@ -26,14 +25,16 @@ pub(super) struct Fragments {
 }
 
 /// Packets taken out of the ring at a time, before the program sees the first of them.
-const BURST: usize = 32;
+const BURST: usize = 64;
 
 /// Packets taken out of the ring and not yet handed over: address and length. Should the program panic over one, the
 /// frames of the others are freed.
 struct Burst<'a> {
     ctx: &'a PoolContext,
-    packets: [MaybeUninit<(usize, u32)>; BURST],
+    packets: [MaybeUninit<(u64, u64)>; BURST],
+    /// At most [`BURST`]; so many of `packets` have been written.
     filled: usize,
+    /// At most `filled`.
     next: usize,
 }
 
@@ -46,7 +47,7 @@ impl<'a> Burst<'a> {
     /// Adds a packet, if there is room.
     fn push(&mut self, at: usize, len: u32) {
         if let Some(slot) = self.packets.get_mut(self.filled) {
-            slot.write((at, len));
+            slot.write((at as u64, u64::from(len)));
             self.filled += 1;
         }
     }
@@ -55,12 +56,13 @@ impl<'a> Burst<'a> {
     #[inline(always)]
     fn pop(&mut self) -> Option<(usize, u32)> {
         let next = self.next;
-        if next >= self.filled.min(BURST) {
+        if next >= self.filled {
             return None;
         }
         self.next = next + 1;
-        // SAFETY: those below `filled` have been written.
-        Some(unsafe { self.packets[next].assume_init() })
+        // SAFETY: below `filled`, so within the array and written.
+        let (at, len) = unsafe { self.packets.get_unchecked(next).assume_init() };
+        Some((at as usize, len as u32))
     }
 }
 
@@ -130,22 +132,23 @@ impl Sock {
     #[inline(always)]
     fn take_burst(&self, queue: &Queue, max: usize, burst: &mut Burst<'_>) -> bool {
         let max = max.min(BURST);
-        let chunk = u64::from(self.umem.chunk());
+        let mask = u64::from(self.umem.chunk()) - 1;
         let (mut bytes, ledger) = (0, self.ledger.open());
-        let mut places = burst.packets.iter_mut();
+        let first = burst.packets.as_mut_ptr();
         // With half a packet in hand the next descriptor is not a packet of its own.
         let plain = if queue.fragments.count.get() == 0 { max } else { 0 };
-        let mut taken = queue.rx.pop_while(plain, |xdp_desc { addr, len, options }| {
-            // Options are another matter: taken for a length they are too long for any chunk.
-            let length = u64::from(len) | u64::from(options) << 32;
-            let within = (addr & (chunk - 1)) + length <= chunk;
-            // The frame is ours again, if it was given away through the fill ring and has not come back before.
-            if !(within && ledger.take(addr, Side::Rx)) {
+        let mut n = 0;
+        let mut taken = queue.rx.pop_while(plain, |desc| {
+            let (addr, length) = (desc.addr, desc.len_and_options());
+            // Options are another matter: taken for a length they are too long for any chunk. And the frame is ours
+            // again, if it was given away through the fill ring and has not come back before.
+            if length > mask + 1 - (addr & mask) || !ledger.take(addr, Side::Rx) {
                 return false;
             }
-            let Some(place) = places.next() else { return false };
-            place.write((addr as usize, len));
-            bytes += u64::from(len);
+            // SAFETY: `pop_while` calls no more than `plain` times, which is at most `BURST`.
+            unsafe { first.add(n).write(MaybeUninit::new((addr, length))) };
+            n += 1;
+            bytes += length;
             true
         });
         burst.filled = taken;
@@ -211,12 +214,14 @@ impl Sock {
         queue.fill.has_room(want);
         let ledger = self.ledger.open();
         let n = queue.fill.write_runs(want as usize, |run| {
-            let mut places = run.iter_mut();
-            self.ctx.take_each(places.len(), |frame| {
-                if let Some(place) = places.next() {
-                    place.write(ledger.address(frame));
-                    ledger.give_chunk(frame, Side::Rx);
+            let mut places = &mut *run;
+            self.ctx.take_many(places.len(), |frames| {
+                let (now, later) = std::mem::take(&mut places).split_at_mut(frames.len());
+                for (place, frame) in now.iter_mut().zip(frames.iter().rev()) {
+                    place.write(ledger.address(frame.get()));
+                    ledger.give_chunk(frame.get(), Side::Rx);
                 }
+                places = later;
             })
         });
         queue.fill.publish();
@@ -225,8 +230,9 @@ impl Sock {
     }
 
     /// What a descriptor means: a packet; or a part of one, or nothing that can be believed.
-    fn examine(&self, queue: &Queue, desc: xdp_desc) -> Option<(usize, u32)> {
-        let xdp_desc { addr, len, options } = desc;
+    fn examine(&self, queue: &Queue, desc: Desc) -> Option<(usize, u32)> {
+        let addr = desc.addr;
+        let (len, options) = (desc.len_and_options() as u32, (desc.len_and_options() >> 32) as u32);
         let chunk = u64::from(self.umem.chunk());
         if !self.ledger.open().take(addr, Side::Rx) {
             // Nothing of ours to release: somebody else has it.

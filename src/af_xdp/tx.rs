@@ -2,14 +2,13 @@
 #![allow(unsafe_code)]
 
 use super::ledger::Side;
-use super::queue::Queue;
+use super::queue::{Desc, Queue};
 use super::ring::Slot;
 use super::sock::{Sock, add};
 use super::sys;
 use crate::api::{BufferDesc, Context, Payload, Token};
 use crate::errors::{Error, Refused, Result};
 use crate::pool::PoolContext;
-use libc::xdp_desc;
 use std::os::fd::AsFd;
 
 /// How often the kernel may be woken without taking anything before we leave it at that.
@@ -46,9 +45,9 @@ impl Sock {
 
     /// Puts a frame into a slot of the tx ring. It is good to send as it is.
     #[inline(always)]
-    fn submit(&self, slot: Slot<'_, xdp_desc>, batch: &mut Batch<'_>, addr: usize, len: u32, options: u32) {
+    fn submit(&self, slot: Slot<'_, Desc>, batch: &mut Batch<'_>, addr: usize, len: u32, options: u32) {
         self.ledger.give(addr as u64, Side::Tx);
-        slot.write(xdp_desc { addr: addr as u64, len, options });
+        slot.write(Desc::new(addr as u64, len, options));
         batch.packets += 1;
         batch.bytes += u64::from(len);
     }
@@ -274,7 +273,7 @@ impl Sock {
         while left > 0 {
             let piece = left.min(chunk - at % chunk);
             let options = if piece < left { libc::XDP_PKT_CONTD } else { 0 };
-            let pushed = queue.tx.push(xdp_desc { addr: at as u64, len: piece as u32, options });
+            let pushed = queue.tx.push(Desc::new(at as u64, piece as u32, options));
             debug_assert!(pushed, "room was checked");
             (at, left) = (at + piece, left - piece);
         }
@@ -431,16 +430,25 @@ impl Sock {
             return;
         }
         let (mut frames, ledger) = (0, self.ledger.open());
-        queue.completion.pop_while(usize::MAX, |addr| {
-            if ledger.take(addr, Side::Tx) {
-                // SAFETY: the ledger says that the frame was the kernel's, to be sent, and is ours now.
-                unsafe { self.ctx.release(BufferDesc(addr as usize)) };
-                frames += 1;
-            } else if self.reap_big(addr) {
-                frames += 1;
+        while queue.completion.known() != 0 {
+            // SAFETY: the ledger says that the frames were the kernel's, to be sent, and are ours now. Each is one chunk of
+            // the UMEM, so that they have the same number.
+            unsafe {
+                self.ctx.release_many(|put| {
+                    frames += queue.completion.pop_while(usize::MAX, |addr| {
+                        let known = ledger.take(addr, Side::Tx);
+                        if known {
+                            put.push(ledger.chunk(addr));
+                        }
+                        known
+                    });
+                });
             }
-            true
-        });
+            // What stopped it: a chunk of a big frame, or nothing that we know of.
+            if let Some(addr) = queue.completion.pop() {
+                frames += usize::from(self.reap_big(addr));
+            }
+        }
         queue.completion.publish();
         add(&self.counters.tx_completed, frames as u64);
         self.note_in_rings(0, frames);

@@ -146,25 +146,34 @@ impl Local {
         Some(self.slots[len - 1].get())
     }
 
-    /// Takes up to `max` frames and calls `f` with each; returns how many there were.
+    /// Takes up to `max` frames and calls `f` with them, in as many slices as it takes; returns how many there were.
     #[inline(always)]
-    pub(crate) fn take_each(&self, max: usize, mut f: impl FnMut(u32)) -> usize {
+    pub(crate) fn take_many(&self, max: usize, mut f: impl FnMut(&[Cell<u32>])) -> usize {
         let mut taken = 0;
         while taken < max {
             let len = self.tally.free.load(Ordering::Relaxed);
             let n = len.min(max - taken);
             if n == 0 {
                 let Some(frame) = self.refill() else { break };
-                f(frame);
+                f(&[Cell::new(frame)]);
                 taken += 1;
                 continue;
             }
             // First off the stack: whatever `f` does, a frame is handed out once.
             self.tally.free.store(len - n, Ordering::Relaxed);
-            self.slots[len - n..len].iter().rev().for_each(|slot| f(slot.get()));
+            f(&self.slots[len - n..len]);
             taken += n;
         }
         taken
+    }
+
+    /// Puts frames on the stack: `each` is called with a function that takes one.
+    #[inline(always)]
+    pub(crate) fn put_many(&self, each: impl FnOnce(&mut Put<'_>)) {
+        let limit = self.tally.limit.load(Ordering::Relaxed).min(self.slots.len());
+        let mut put = Put { local: self, len: self.tally.free.load(Ordering::Relaxed), limit };
+        each(&mut put);
+        self.tally.free.store(put.len, Ordering::Relaxed);
     }
 
     /// Puts a frame on the stack.
@@ -227,6 +236,27 @@ impl Local {
         depot.push(frame);
         depot.extend(self.slots[keep..len].iter().map(Cell::get));
         self.tally.free.store(keep, Ordering::Relaxed);
+    }
+}
+
+/// Frames on their way onto a stack. Nothing else may use the stack meanwhile.
+pub(crate) struct Put<'a> {
+    local: &'a Local,
+    len: usize,
+    limit: usize,
+}
+
+impl Put<'_> {
+    #[inline(always)]
+    pub(crate) fn push(&mut self, frame: u32) {
+        if self.len >= self.limit {
+            self.local.tally.free.store(self.len, Ordering::Relaxed);
+            self.local.spill(frame);
+            self.len = self.local.len();
+        } else if let Some(slot) = self.local.slots.get(self.len) {
+            slot.set(frame);
+            self.len += 1;
+        }
     }
 }
 

@@ -318,11 +318,25 @@ impl PoolContext {
         Some(BufferDesc(self.pool.stride.offset(frame)))
     }
 
-    /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with the number of each; returns how many
-    /// there were.
+    /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with their numbers; returns how many there
+    /// were.
     #[inline(always)]
-    pub(crate) fn take_each(&self, max: usize, f: impl FnMut(u32)) -> usize {
-        self.local.as_ref().map_or(0, |local| local.take_each(max, f))
+    pub(crate) fn take_many(&self, max: usize, f: impl FnMut(&[std::cell::Cell<u32>])) -> usize {
+        self.local.as_ref().map_or(0, |local| local.take_many(max, f))
+    }
+
+    /// Releases many frames, none of them big: `each` is called with a function that takes the number of one. It must
+    /// not use this context otherwise.
+    ///
+    /// # Safety
+    ///
+    /// As [`release`](Context::release), for each of them; and this is the context of a socket, not a clone.
+    #[inline(always)]
+    pub(crate) unsafe fn release_many(&self, each: impl FnOnce(&mut free::Put<'_>)) {
+        debug_assert!(self.local.is_some());
+        if let Some(local) = &self.local {
+            local.put_many(each);
+        }
     }
 
     /// Takes a free big frame, as [`take`](Self::take).

@@ -56,14 +56,15 @@ mod single {
         let local = Local::new(&lists);
         local.put(local.take().unwrap());
         let mut taken = Vec::new();
-        assert_eq!(local.take_each(3, |frame| taken.push(frame)), 3);
-        assert_eq!(local.take_each(100, |frame| taken.push(frame)), 5);
-        assert_eq!(local.take_each(1, |_| unreachable!()), 0);
+        let mut take = |max| local.take_many(max, |frames| taken.extend(frames.iter().map(std::cell::Cell::get)));
+        assert_eq!((take(3), take(100), take(1)), (3, 5, 0));
         taken.sort_unstable();
         assert_eq!(taken, (0..8).collect::<Vec<_>>());
         assert_eq!(lists.in_flight(0, 0), 8);
-        taken.into_iter().for_each(|frame| local.put(frame));
+        local.put_many(|put| taken.iter().for_each(|frame| put.push(*frame)));
         assert_eq!(lists.in_flight(0, 0), 0);
+        let second = Local::new(&lists);
+        assert_eq!(local.take_many(8, |_| {}) + second.take_many(8, |_| {}), 8, "none is lost to a stack that is full");
     }
 
     #[test]
