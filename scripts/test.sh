@@ -18,7 +18,14 @@ need_library
 need_packages clang iproute2 ethtool tcpdump tshark iputils-ping shellcheck
 
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+hugepages=/proc/sys/vm/nr_hugepages
+reserved=
+cleanup() {
+  rm -rf "$logs"
+  [ -z "$reserved" ] || echo "$reserved" >"$hugepages"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
 export NETHUNS_SKIP_LOG="$logs/skipped"
 : >"$NETHUNS_SKIP_LOG"
 export CARGO_TERM_COLOR=never RUST_BACKTRACE=1
@@ -36,7 +43,7 @@ check() {
     failed=$((failed + 1))
     failures+=("$name")
     printf '  FAIL  %s (%ds)\n' "$name" $((SECONDS - start))
-    tail -n 120 "$logs/out" | sed 's/^/        /'
+    grep -vE '^ +(Compiling|Checking|Downloaded|Downloading) ' "$logs/out" | tail -n 120 | sed 's/^/        /'
   fi
 }
 
@@ -56,7 +63,7 @@ tests() {
     [ "$bad" = 0 ] && failed=$((failed + 1))
     failures+=("$name")
     printf '  FAIL  %s: %d passed, %d failed (%ds)\n' "$name" "$ok" "$bad" $((SECONDS - start))
-    grep -vE '^test .* ok$|^ +(Compiling|Downloaded|Downloading)' "$logs/out" | tail -n 150 | sed 's/^/        /'
+    grep -vE '^test .* ok$|^ +(Compiling|Checking|Downloaded|Downloading) ' "$logs/out" | tail -n 150 | sed 's/^/        /'
   fi
 }
 
@@ -85,6 +92,11 @@ step_features() {
 step_tests() {
   say "tests: unit, integration and documentation tests"
   [ "$(id -u)" = 0 ] || say "not root: tests that need interfaces of their own are skipped"
+  if [ -w "$hugepages" ] && [ "$(cat "$hugepages")" -lt 64 ]; then
+    say "reserving 64 huge pages for the tests that want them; given back at the end"
+    reserved=$(cat "$hugepages")
+    echo 64 >"$hugepages"
+  fi
   tests "without features" test --no-default-features
   tests "all features" test --features full
 }
@@ -102,8 +114,18 @@ step_sanitizer() {
     skipped "AddressSanitizer: no nightly toolchain (rustup toolchain install nightly)"
     return
   fi
+  # Every test that runs our code in its own process: not those of the tools, of the compiler and of the source's text.
+  local which=() file name
+  for file in tests/*.rs tests/*/main.rs; do
+    case $file in
+      *"/*"*) continue ;;
+      tests/*/main.rs) name=$(basename "$(dirname "$file")") ;;
+      *) name=$(basename "$file" .rs) ;;
+    esac
+    case $name in tools | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
+  done
   RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
-    +nightly test --target "$host" --no-default-features --features af_xdp --lib --tests
+    +nightly test --target "$host" --no-default-features --features af_xdp --lib "${which[@]}"
 }
 
 step_bench() {
