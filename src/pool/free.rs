@@ -248,6 +248,10 @@ pub(crate) struct Put<'a> {
 
 impl Put<'_> {
     #[inline(always)]
+    #[cfg_attr(
+        not(all(target_os = "linux", feature = "af_xdp")),
+        allow(dead_code, reason = "for engines with rings of frames")
+    )]
     pub(crate) fn push(&mut self, frame: u32) {
         if self.len >= self.limit {
             self.local.tally.free.store(self.len, Ordering::Relaxed);

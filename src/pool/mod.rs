@@ -321,6 +321,10 @@ impl PoolContext {
     /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with their numbers; returns how many there
     /// were.
     #[inline(always)]
+    #[cfg_attr(
+        not(all(target_os = "linux", feature = "af_xdp")),
+        allow(dead_code, reason = "for engines with rings of frames")
+    )]
     pub(crate) fn take_many(&self, max: usize, f: impl FnMut(&[std::cell::Cell<u32>])) -> usize {
         self.local.as_ref().map_or(0, |local| local.take_many(max, f))
     }
@@ -332,6 +336,10 @@ impl PoolContext {
     ///
     /// As [`release`](Context::release), for each of them; and this is the context of a socket, not a clone.
     #[inline(always)]
+    #[cfg_attr(
+        not(all(target_os = "linux", feature = "af_xdp")),
+        allow(dead_code, reason = "for engines with rings of frames")
+    )]
     pub(crate) unsafe fn release_many(&self, each: impl FnOnce(&mut free::Put<'_>)) {
         debug_assert!(self.local.is_some());
         if let Some(local) = &self.local {
