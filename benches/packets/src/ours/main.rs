@@ -21,35 +21,27 @@ use nethuns_rs::{Result, af_xdp, any, mem, pcap};
 use raw::{Args, BATCH, Part, Source, WARM_UP};
 use std::hint::black_box;
 
-/// What a receiving program does with a packet.
-#[derive(Clone, Copy)]
-enum Read {
-    /// Looks at its first eight bytes, to decide that it is not interesting.
-    Head,
-    /// Looks at a word of every cache line: where the peer's packets lie in the kernel's memory and ours are copies, the
-    /// bytes must be fetched by both.
-    Lines,
+/// What a receiving program does with a packet: it looks at the first eight bytes, to decide that it is not interesting.
+#[inline(always)]
+fn head(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)).wrapping_add(bytes.len() as u64)
 }
 
-impl Read {
-    #[inline]
-    fn packet(self, bytes: &[u8]) -> u64 {
-        let len = bytes.len() as u64;
-        match self {
-            Read::Head => bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)).wrapping_add(len),
-            Read::Lines => bytes
-                .chunks(64)
-                .filter_map(|line| line.first_chunk())
-                .fold(len, |sum, word| sum.wrapping_add(u64::from_ne_bytes(*word))),
-        }
-    }
+/// Or at a word of every cache line: where the peer's packets lie in the kernel's memory and ours are copies, the bytes
+/// must be fetched by both.
+#[inline(always)]
+fn lines(bytes: &[u8]) -> u64 {
+    bytes
+        .chunks(64)
+        .filter_map(|line| line.first_chunk())
+        .fold(bytes.len() as u64, |sum, word| sum.wrapping_add(u64::from_ne_bytes(*word)))
 }
 
 #[inline(never)]
-fn rx_burst<S: Socket>(socket: &S, want: usize, read: Read, sum: &mut u64) -> Result<usize> {
+fn rx_burst<S: Socket>(socket: &S, want: usize, read: impl Fn(&[u8]) -> u64, sum: &mut u64) -> Result<usize> {
     let ctx = socket.context();
     let mut total = 0_u64;
-    let got = socket.recv_each(want, |token, _| total = total.wrapping_add(read.packet(&token.consume(ctx))))?;
+    let got = socket.recv_each(want, |token, _| total = total.wrapping_add(read(&token.consume(ctx))))?;
     *sum = sum.wrapping_add(total);
     Ok(got)
 }
@@ -82,7 +74,7 @@ fn mem_round<S: Socket>(from: &S, to: &S, packet: &[u8], sum: &mut u64) -> Resul
     for _ in 0..BATCH {
         from.send(packet)?;
         let (packet, _) = to.recv()?;
-        *sum = sum.wrapping_add(Read::Head.packet(&packet));
+        *sum = sum.wrapping_add(head(&packet));
     }
     Ok(BATCH)
 }
@@ -102,7 +94,6 @@ where
     S::Flags: Default,
 {
     let open = |interface: &str| S::create(&spec(backend, interface), None, S::Flags::default());
-    let read = if backend == "pcap" { Read::Lines } else { Read::Head };
     let packet = raw::template(args.size);
     let ports: Vec<&str> = args.ports.iter().skip(1).map(String::as_str).collect();
     let mut sum = 0;
@@ -112,7 +103,10 @@ where
             let mut source = Source::open(far, args.size);
             measured(args.packets, |part| {
                 source.burst();
-                part.time(|| fully(|want| rx_burst(&socket, want, read, &mut sum)))
+                part.time(|| match backend {
+                    "pcap" => fully(|want| rx_burst(&socket, want, lines, &mut sum)),
+                    _ => fully(|want| rx_burst(&socket, want, head, &mut sum)),
+                })
             });
         }
         ("tx", [near, sink]) => {
