@@ -136,14 +136,13 @@ impl Local {
     }
 
     /// A free frame, if there is one here, at home or in the depot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self) -> Option<u32> {
-        let len = self.tally.free.load(Ordering::Relaxed);
-        if len == 0 {
-            return self.refill();
-        }
-        self.tally.free.store(len - 1, Ordering::Relaxed);
-        Some(self.slots[len - 1].get())
+        let top = self.tally.free.load(Ordering::Relaxed).wrapping_sub(1);
+        // Below the bottom of an empty stack there is no slot.
+        let Some(slot) = self.slots.get(top) else { return self.refill() };
+        self.tally.free.store(top, Ordering::Relaxed);
+        Some(slot.get())
     }
 
     /// Takes up to `max` frames and calls `f` with them, in as many slices as it takes; returns how many there were.
@@ -180,11 +179,13 @@ impl Local {
     #[inline(always)]
     pub(crate) fn put(&self, frame: u32) {
         let len = self.tally.free.load(Ordering::Relaxed);
-        if len >= self.tally.limit.load(Ordering::Relaxed) {
-            return self.spill(frame);
+        match self.slots.get(len) {
+            Some(slot) if len < self.tally.limit.load(Ordering::Relaxed) => {
+                slot.set(frame);
+                self.tally.free.store(len + 1, Ordering::Relaxed);
+            }
+            _ => self.spill(frame),
         }
-        self.slots[len].set(frame);
-        self.tally.free.store(len + 1, Ordering::Relaxed);
     }
 
     /// Says how many frames are in this socket's rings.

@@ -93,7 +93,7 @@ impl Geometry {
 }
 
 /// Distance from one frame to the next, with its reciprocal, so that finding a frame takes no division.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Stride {
     bytes: usize,
     /// ⌈2⁶⁴ / bytes⌉: exact for every offset below 2⁶⁴ / bytes, which is more than a memory can hold here.
@@ -293,6 +293,11 @@ impl fmt::Debug for Pool {
 #[derive(Debug)]
 pub struct PoolContext {
     local: Option<Local>,
+    // What handling a packet needs of the pool, copied so that it is one load away.
+    id: u32,
+    stride: Stride,
+    /// Packets that begin below this go onto the stack: where big frames begin, or 0 if there is no stack.
+    own_end: usize,
     pool: Arc<Pool>,
 }
 
@@ -300,7 +305,12 @@ impl PoolContext {
     /// A handle with a stack of its own, for a socket.
     #[must_use]
     pub fn attach(pool: &Arc<Pool>) -> Self {
-        Self { local: Some(Local::new(&pool.lists)), pool: pool.clone() }
+        Self::over(Some(Local::new(&pool.lists)), pool)
+    }
+
+    fn over(local: Option<Local>, pool: &Arc<Pool>) -> Self {
+        let own_end = if local.is_some() { pool.big_start } else { 0 };
+        Self { local, id: pool.id, stride: pool.stride, own_end, pool: pool.clone() }
     }
 
     /// The pool.
@@ -315,7 +325,7 @@ impl PoolContext {
     #[must_use = "the frame is lost until it is released"]
     pub fn take(&self) -> Option<BufferDesc> {
         let frame = self.local.as_ref()?.take()?;
-        Some(BufferDesc(self.pool.stride.offset(frame)))
+        Some(BufferDesc(self.stride.offset(frame)))
     }
 
     /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with their numbers; returns how many there
@@ -371,7 +381,7 @@ impl PoolContext {
         };
         let Some(desc) = desc else { return Err(Error::NoMemory) };
         // SAFETY: the frame just came off a free list, so it is ours; its memory is initialised and holds `len` bytes.
-        Ok(self.packet(unsafe { Token::new(desc.0, len as u32, self.pool.id) }))
+        Ok(self.packet(unsafe { Token::new(desc.0, len as u32, self.id) }))
     }
 
     /// Takes a frame and copies a packet into it.
@@ -410,16 +420,16 @@ impl PoolContext {
 
 impl Clone for PoolContext {
     fn clone(&self) -> Self {
-        Self { local: None, pool: self.pool.clone() }
+        Self::over(None, &self.pool)
     }
 }
 
 // SAFETY: the id comes from `register`; `Pool` keeps frames disjoint and initialised, and its memory alive and in place
 // while any context holds the `Arc`; `capacity` ends at the frame's end.
 unsafe impl Context for PoolContext {
-    #[inline]
+    #[inline(always)]
     fn pool_id(&self) -> u32 {
-        self.pool.id
+        self.id
     }
 
     #[inline(always)]
@@ -429,11 +439,13 @@ unsafe impl Context for PoolContext {
 
     #[inline(always)]
     unsafe fn release(&self, buf_idx: BufferDesc) {
-        let pool = &*self.pool;
-        match &self.local {
-            Some(local) if buf_idx.0 < pool.big_start => local.put(pool.stride.frame(buf_idx.0)),
+        if buf_idx.0 < self.own_end {
+            // SAFETY: without a stack `own_end` is 0.
+            let local = unsafe { self.local.as_ref().unwrap_unchecked() };
+            local.put(self.stride.frame(buf_idx.0));
+        } else {
             // SAFETY: as the caller vouches.
-            _ => unsafe { pool.give_back(buf_idx) },
+            unsafe { self.pool.give_back(buf_idx) }
         }
     }
 
