@@ -14,14 +14,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Which interface the child of `a_killed_receiver_leaves_nothing_behind` receives on.
+/// Which interface the child of `a_killed_receiver_leaves_nothing_behind`, another run of itself, receives on.
 const CHILD: &str = "NETHUNS_TEST_RECEIVE_ON";
 
-#[test]
-#[ignore = "the other half of `a_killed_receiver_leaves_nothing_behind`, which starts it"]
-fn receive_until_killed() {
-    let Ok(spec) = std::env::var(CHILD) else { return };
-    let socket = open(&spec);
+/// What that child does.
+fn receive_until_killed(spec: &str) -> ! {
+    let socket = open(spec);
     let mut held = Vec::new();
     loop {
         socket.wait(Interest::Readable, None).unwrap();
@@ -40,12 +38,15 @@ fn xdp_on(interface: &str) -> bool {
 
 #[test]
 fn a_killed_receiver_leaves_nothing_behind() {
+    if let Ok(spec) = std::env::var(CHILD) {
+        receive_until_killed(&spec);
+    }
     let Some(lab) = Lab::enter("a_killed_receiver_leaves_nothing_behind") else { return };
     lab.veth("va", "vb", 1);
     let sender = open("va");
     for mode in ["driver", "generic"] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["receive_until_killed", "--exact", "--ignored", "--nocapture"])
+            .args(["a_killed_receiver_leaves_nothing_behind", "--exact", "--nocapture"])
             .env(CHILD, format!("vb?mode={mode}&promisc"))
             .stdout(Stdio::piped())
             .spawn()

@@ -228,14 +228,12 @@ fn whoever_holds_the_interface_is_named() {
     assert_eq!((xdp_on("va"), xdp_on("vb")), (String::new(), String::new()));
 }
 
-/// The variable by which a test tells its child what to hold.
+/// The variable by which the test tells its child, another run of itself, what to hold.
 const HOLD: &str = "NETHUNS_TEST_HOLD";
 
-#[test]
-#[ignore = "the child of `a_killed_process_leaves_the_interface_clean`"]
-fn child_that_holds_an_interface() {
-    let Some(name) = std::env::var(HOLD).ok() else { return };
-    let program = attach(&name, AttachWish::Auto, &Source::default()).unwrap();
+/// What the child of `a_killed_process_leaves_the_interface_clean` does until it is killed.
+fn hold(name: &str) -> ! {
+    let program = attach(name, AttachWish::Auto, &Source::default()).unwrap();
     println!("\nattached {}", program.prog_id().unwrap());
     loop {
         std::thread::park();
@@ -244,10 +242,13 @@ fn child_that_holds_an_interface() {
 
 #[test]
 fn a_killed_process_leaves_the_interface_clean() {
+    if let Ok(name) = std::env::var(HOLD) {
+        hold(&name);
+    }
     let Some(lab) = Lab::enter("a_killed_process_leaves_the_interface_clean") else { return };
     lab.veth("va", "vb", 1);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "child_that_holds_an_interface"])
+        .args(["--exact", "--nocapture", "a_killed_process_leaves_the_interface_clean"])
         .env(HOLD, "va")
         .stdout(Stdio::piped())
         .spawn()
