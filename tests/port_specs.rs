@@ -119,6 +119,17 @@ fn faults_go_with_every_backend_and_never_reach_it() {
     let faults = socket.faults().unwrap();
     assert_eq!((faults.plan().rx.loss, faults.plan().tx.loss, faults.seed()), (0.0, 0.5, 9));
 
+    // Delays run on the clock of the wire.
+    let clock = nethuns_rs::mem::SimClock::new();
+    let flags = nethuns_rs::mem::MemFlags {
+        clock: nethuns_rs::mem::Clock::Simulated(clock.clone()),
+        ..nethuns_rs::mem::MemFlags::default()
+    };
+    let late = Sock::create("mem:specs-faults-clock?delay=3ms", None, flags.into()).unwrap();
+    late.send(b"late").unwrap();
+    clock.advance_to(1);
+    assert_eq!(late.faults().unwrap().next_due(), Some(3_000_000));
+
     refused(&[
         ("mem:a?loss=2", "loss=2: expected a probability"),
         ("mem:a?delay=3", "delay=3: expected a duration with its unit"),

@@ -54,7 +54,8 @@ pub struct AnyFlags {
     /// For `af_xdp:`.
     #[cfg(all(target_os = "linux", feature = "af_xdp"))]
     pub af_xdp: AfXdpFlags,
-    /// What shall go wrong, whichever backend it is. Options of the port spec are put over it.
+    /// What shall go wrong, whichever backend it is. Options of the port spec are put over it. A wire in memory on
+    /// simulated time takes its delays on the same clock, unless the plan has a simulated one of its own.
     pub faults: Plan,
 }
 

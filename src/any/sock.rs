@@ -126,9 +126,14 @@ impl Sock {
         let mut options = mine.options();
         plan.take(&mut options)?;
         options.finish()?;
+        let wire_clock = flags.mem.clock.clone();
         let port = open(&rest, flags)?;
         if plan.is_clean() {
             return Ok(Self(port));
+        }
+        // A wire on simulated time is not made worse on real time.
+        if matches!(port, Port::Mem(_)) && !plan.clock.is_simulated() {
+            plan.clock = wire_clock;
         }
         Ok(Self(match port {
             Port::Mem(socket) => Port::BadMem(Box::new(Faults::new(socket, plan)?)),

@@ -49,13 +49,15 @@ use crate::errors::{Error, Result};
 use line::{Fate, Line};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A socket whose packets suffer what a [`Plan`] says.
 pub struct Faults<S: Socket> {
     inner: S,
     plan: Plan,
     seed: u64,
+    /// A moment, and what the plan's clock showed then.
+    started: (Instant, u64),
     rx: RefCell<Line<(Token, S::Metadata)>>,
     tx: RefCell<Tx>,
     rx_clean: bool,
@@ -144,6 +146,7 @@ where
                 dropped_bytes: 0,
             }),
             inner,
+            started: (Instant::now(), plan.clock.now_ns()),
             plan,
             seed,
             received: Cell::new(0),
@@ -157,6 +160,16 @@ where
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
+    }
+
+    /// Now on the plan's clock. Real time runs on from where it stood at the start: a system clock that is set meanwhile
+    /// delays nothing.
+    fn now(&self) -> u64 {
+        if self.plan.clock.is_simulated() {
+            return self.plan.clock.now_ns();
+        }
+        let (start, then) = self.started;
+        then.saturating_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// A copy of a packet in a frame of the wrapped socket.
@@ -179,7 +192,7 @@ where
 
     /// Sends a packet on its way.
     fn submit(&self, tx: &mut Tx, mut load: Load) {
-        let (now, len) = (self.plan.clock.now_ns(), load.len());
+        let (now, len) = (self.now(), load.len());
         let Fate::Passes { corrupt, twice } = tx.line.fate(len) else {
             tx.dropped_bytes += len as u64;
             return self.discard(load);
@@ -236,7 +249,7 @@ where
     }
 
     fn push_due(&self, tx: &mut Tx) -> bool {
-        let now = self.plan.clock.now_ns();
+        let now = self.now();
         let mut any = false;
         while let Some(load) = tx.blocked.take().or_else(|| tx.line.pop(now)) {
             let len = load.len() as u64;
@@ -335,7 +348,7 @@ where
     /// The next packet that has arrived, from the line or out of the wrapped socket.
     fn next(&self) -> Result<(Token, S::Metadata)> {
         let mut rx = self.rx.borrow_mut();
-        let now = self.plan.clock.now_ns();
+        let now = self.now();
         self.prepare(&mut rx, now);
         if let Some(packet) = rx.pop(now) {
             return Ok(packet);
@@ -351,7 +364,7 @@ where
     /// Whether receiving has something to tell.
     fn readable(&self) -> bool {
         let mut rx = self.rx.borrow_mut();
-        let ready = self.prepare(&mut rx, self.plan.clock.now_ns());
+        let ready = self.prepare(&mut rx, self.now());
         let failed = self.failed.take().filter(|error| !error.is_transient());
         let over = failed.is_some() && rx.len() == 0;
         self.failed.set(failed);
@@ -365,7 +378,7 @@ where
 
     /// How long a waiter may sleep for the sake of packets on their way; for real time.
     fn until_due(&self, interest: Interest) -> Option<Duration> {
-        let now = self.plan.clock.now_ns();
+        let now = self.now();
         let tx = self.tx.borrow();
         let blocked = tx.blocked.as_ref().map(|_| now + RETRY);
         let rx = if interest == Interest::Writable { None } else { self.rx.borrow().next_due() };
@@ -401,7 +414,7 @@ where
 
     fn poll(&self) {
         if !self.rx_clean {
-            self.pull(&mut self.rx.borrow_mut(), self.plan.clock.now_ns());
+            self.pull(&mut self.rx.borrow_mut(), self.now());
         }
         if self.push() {
             self.inner.flush();
