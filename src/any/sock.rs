@@ -21,6 +21,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Sock(Port);
 
+#[allow(clippy::large_enum_variant, reason = "a program has few sockets, and a box would cost every packet")]
 #[derive(Debug)]
 enum Port {
     Mem(mem::Sock),
