@@ -390,7 +390,7 @@ mod flags {
 }
 
 /// "Socket Types": the blocks run as they stand, on an interface that is called eth0.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 mod socket_types {
     use crate::common::netns::Lab;
     use nethuns_rs::Result;
@@ -453,7 +453,6 @@ mod socket_types {
     }
 
     /// The usage blocks on real interfaces: both directions.
-    #[cfg(any(feature = "pcap", feature = "af_xdp"))]
     fn exchange<S: nethuns_rs::api::Socket>(socket: &S, peer: &S) {
         use nethuns_rs::api::Interest;
         let patience = Some(std::time::Duration::from_secs(10));
