@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [[ $seconds =~ ^[1-9][0-9]{0,4}$ ]] || die "--seconds ${seconds:-(nothing)}: expected a whole number from 1 to 99999"
-[ -z "$rate" ] || [[ $rate =~ ^[0-9.]+[kMG]?$ ]] || die "--rate $rate: expected packets per second, such as 50k"
+[ -z "$rate" ] || [[ $rate =~ ^[0-9]*[1-9][0-9]*[kMG]?$ ]] || die "--rate $rate: expected packets per second, such as 50k"
 
 # --- build ------------------------------------------------------------------------------------------------------------
 
@@ -41,7 +41,8 @@ else
   say "building the tools (cargo build --release)"
   (cd "$top" && cargo build --quiet --release "${features[@]}" \
     --example pkt-gen --example forward --example meter --example demo) || die "the build failed"
-  bin=${CARGO_TARGET_DIR:-$top/target}/release/examples
+  bin=${CARGO_TARGET_DIR:-target}/release/examples
+  [[ $bin = /* ]] || bin=$top/$bin
 fi
 
 # --- in memory --------------------------------------------------------------------------------------------------------

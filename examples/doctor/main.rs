@@ -105,7 +105,10 @@ impl Record for Verdict {
     const EVENT: &'static str = "verdict";
 
     fn text(&self) -> String {
-        format!("\n{} problems, {} warnings, {} notes", self.problems, self.warnings, self.notes)
+        let some = |n: usize, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let [problems, warnings, notes] =
+            [some(self.problems, "problem"), some(self.warnings, "warning"), some(self.notes, "note")];
+        format!("\n{problems}, {warnings}, {notes}")
     }
 }
 
