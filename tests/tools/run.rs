@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Cargo tells tests where binaries are, but not where examples are, and builds them only together with all tests. So
 /// the first call asks cargo for them; where nothing has changed that takes a moment.
 pub fn tool(name: &str) -> PathBuf {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(build).join(name)
+    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    DIRECTORY.get_or_init(build).as_ref().unwrap_or_else(|error| panic!("{error}")).join(name)
 }
 
 /// Builds the examples into the target directory that this test lies in:
 /// `<target>/[<triple>/]<profile>/deps/tools-<hash>`.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let me = std::env::current_exe().expect("the path of this test");
     let profile = me.ancestors().nth(2).expect("a profile directory");
     let above = profile.parent().expect("a directory above it");
@@ -33,8 +33,9 @@ fn build() -> PathBuf {
     let features = [("pcap", cfg!(feature = "pcap")), ("af_xdp", cfg!(feature = "af_xdp"))];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     cargo.args(["--features", &features.join(",")]);
-    // Cargo marks the root of a target directory; between it and the profile lies a triple, if one was asked for.
-    if above.join("CACHEDIR.TAG").exists() {
+    // What cargo knows of rustc lies in the root of a target directory; between it and the profile lies a triple, if one
+    // was asked for.
+    if above.join(".rustc_info.json").exists() {
         cargo.arg("--target-dir").arg(above);
     } else {
         cargo.args(["--target", &name(above)]);
@@ -45,8 +46,10 @@ fn build() -> PathBuf {
         other => drop(cargo.args(["--profile", other])),
     }
     let done = cargo.output().expect("cargo");
-    assert!(done.status.success(), "cargo build --examples: {}", String::from_utf8_lossy(&done.stderr));
-    profile.join("examples")
+    if !done.status.success() {
+        return Err(format!("cargo build --examples: {}", String::from_utf8_lossy(&done.stderr)));
+    }
+    Ok(profile.join("examples"))
 }
 
 /// A path of this test run's own for a file of that name.
