@@ -7,7 +7,7 @@ use super::program::Program;
 use super::queue::Queue;
 use super::umem::Umem;
 use super::{open, options, sys};
-use crate::api::{Interest, LinkInfo, Mode, Payload, RxDrops, Socket, Stats, Token, TxDrops};
+use crate::api::{Context, Interest, LinkInfo, Mode, Payload, RxDrops, Socket, Stats, Token, TxDrops};
 use crate::errors::{Refused, Result};
 use crate::pool::PoolContext;
 use std::cell::{Cell, RefCell};
@@ -174,6 +174,14 @@ impl Socket for Sock {
     #[inline]
     fn alloc(&self, len: usize) -> Result<Payload<'_, PoolContext>> {
         self.alloc_frame(len)
+    }
+
+    #[inline]
+    fn send_payload<'ctx, C: Context>(
+        &self,
+        payload: Payload<'ctx, C>,
+    ) -> std::result::Result<(), Refused<Payload<'ctx, C>>> {
+        self.send_loan(payload)
     }
 
     #[inline]

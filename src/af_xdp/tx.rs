@@ -94,11 +94,21 @@ impl Sock {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_copy(&self, packet: &[u8]) -> Result<()> {
+        if let Some(queue) = self.tx_queue() {
+            if self.put(queue, &mut self.batch(), packet) {
+                return Ok(());
+            }
+        }
+        self.send_with_care(packet)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_with_care(&self, packet: &[u8]) -> Result<()> {
         let Some(queue) = self.tx_queue() else { return Err(Error::Unknown) };
-        let mut batch = self.batch();
-        if self.put(queue, &mut batch, packet) { Ok(()) } else { self.put_with_care(queue, &mut batch, packet) }
+        self.put_with_care(queue, &mut self.batch(), packet)
     }
 
     #[inline]
@@ -161,15 +171,65 @@ impl Sock {
         Ok(self.ctx.packet(unsafe { Token::new(frame.0 + before, len as u32, self.ctx.pool_id()) }))
     }
 
-    #[inline]
-    pub(super) fn send_one(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
-        let Some(queue) = self.tx_queue() else { return Err(Refused::new(Error::Unknown, token)) };
-        if queue.tx.room() == 0 {
-            if let Err(error) = self.make_room(queue, 1) {
-                return Err(Refused::new(error, token));
-            }
+    /// Sends a token, if nothing out of the ordinary stands in the way; else gives it back.
+    #[inline(always)]
+    fn try_launch(&self, token: Token) -> std::result::Result<(), Token> {
+        let (addr, len) = (token.buffer_desc().0, token.size());
+        if token.pool_id() != self.ctx.pool_id() || !self.is_plain(addr, len) {
+            return Err(token);
         }
-        self.launch(queue, &mut self.batch(), token)
+        let Some(slot) = self.tx_queue().and_then(|queue| queue.tx.slot()) else { return Err(token) };
+        let _ = token.into_desc();
+        self.submit(slot, &mut self.batch(), addr, len, 0);
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn send_one(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
+        match self.try_launch(token) {
+            Ok(()) => Ok(()),
+            Err(token) => self.send_one_with_care(token),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_one_with_care(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
+        let Some(queue) = self.tx_queue() else { return Err(Refused::new(Error::Unknown, token)) };
+        match self.make_room(queue, 1) {
+            Ok(()) => self.launch(queue, &mut self.batch(), token),
+            Err(error) => Err(Refused::new(error, token)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn send_loan<'ctx, C: Context>(
+        &self,
+        payload: Payload<'ctx, C>,
+    ) -> std::result::Result<(), Refused<Payload<'ctx, C>>> {
+        let ctx = payload.context();
+        match self.try_launch(payload.into_token()) {
+            Ok(()) => Ok(()),
+            Err(token) => self.send_loan_with_care(ctx, token),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_loan_with_care<'ctx, C: Context>(
+        &self,
+        ctx: &'ctx C,
+        token: Token,
+    ) -> std::result::Result<(), Refused<Payload<'ctx, C>>> {
+        if token.pool_id() == self.ctx.pool_id() {
+            return self.send_one_with_care(token).map_err(|r| Refused::new(r.error, ctx.packet(r.packet)));
+        }
+        // Of another pool: its own context is at hand, the registry need not be asked.
+        let payload = ctx.packet(token);
+        match self.send_copy(&payload) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Refused::new(error, payload)),
+        }
     }
 
     #[inline]
