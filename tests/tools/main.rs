@@ -4,9 +4,11 @@
 mod common;
 
 mod arguments;
+#[cfg(target_os = "linux")]
+mod doctor;
 #[cfg(feature = "pcap")]
 mod files;
 mod memory;
 mod run;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 mod veth;

@@ -91,6 +91,12 @@ pub fn start(command: impl AsRef<Path>, args: &[&str]) -> Running {
     Running { child, out, err, what }
 }
 
+/// Starts a tool and waits until its ports are open.
+#[cfg(target_os = "linux")]
+pub fn open(name: &str, args: &[&str], ports: usize) -> Running {
+    start(tool(name), &[args, &["--json", "--quiet"]].concat()).opened(ports)
+}
+
 /// Runs a tool to its end.
 pub fn run(name: &str, args: &[&str]) -> Ended {
     start(tool(name), args).end()
@@ -126,6 +132,7 @@ impl Running {
     }
 
     /// Waits until a text appears on standard error.
+    #[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
     pub fn says(mut self, text: &str) -> Self {
         self.wait_for(text, |me| std::fs::read_to_string(&me.err).unwrap_or_default().contains(text));
         self
