@@ -12,7 +12,7 @@ use std::cell::Cell;
 #[repr(u8)]
 pub(super) enum Side {
     /// To receive into it (fill and rx ring).
-    Rx = 0x80,
+    Rx = 0x20,
     /// To send it (tx and completion ring).
     Tx = 0x40,
 }

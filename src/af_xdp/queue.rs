@@ -70,6 +70,8 @@ pub(super) struct Queue {
     pub number: u32,
     /// Frames with the kernel to receive into: in the fill ring, in the rx ring, or somewhere between.
     pub receiving: Cell<u32>,
+    /// Packets are being handed to the program where they lie in the rx ring.
+    pub handing_over: Cell<bool>,
     pub zero_copy: bool,
     pub fragments: Fragments,
     fd: OwnedFd,
@@ -106,6 +108,7 @@ impl Queue {
             completion,
             number: at.queue,
             receiving: Cell::new(0),
+            handing_over: Cell::new(false),
             zero_copy,
             fragments: Fragments::default(),
             fd,

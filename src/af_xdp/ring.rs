@@ -308,6 +308,34 @@ impl<T: Copy> Consumer<T> {
         }
     }
 
+    /// The slots that are known of, up to `max`, as far as they lie in one piece.
+    ///
+    /// # Safety
+    ///
+    /// While the slice is looked at, nothing is given back to the kernel ([`publish`](Self::publish)) that was taken out
+    /// of it ([`skip`](Self::skip)).
+    #[inline(always)]
+    pub(super) unsafe fn peek(&self, max: usize) -> &[T] {
+        let head = self.head.get();
+        let run = self.ring.run(head).min(self.known() as usize).min(max);
+        // SAFETY: `run` slots from here are within the ring; the kernel wrote them before it moved its cursor past them,
+        // which we loaded with Acquire, and does not write them again before `publish`, as the caller vouches.
+        unsafe { std::slice::from_raw_parts(self.ring.slot(head).as_ptr(), run) }
+    }
+
+    /// Takes one slot that was looked at.
+    #[inline(always)]
+    pub(super) fn skip(&self) {
+        debug_assert!(self.known() != 0);
+        self.head.set(self.head.get().wrapping_add(1));
+    }
+
+    /// The slot that is read next.
+    #[inline(always)]
+    pub(super) fn head(&self) -> u32 {
+        self.head.get()
+    }
+
     /// Gives the slots that were read back to the kernel.
     #[inline]
     pub(super) fn publish(&self) {

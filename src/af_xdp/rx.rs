@@ -7,14 +7,12 @@ use super::queue::{Desc, Queue};
 use super::sock::{Sock, add};
 use super::sys;
 use crate::api::{BufferDesc, Context, Token};
-use crate::pool::PoolContext;
 use std::cell::{Cell, RefCell};
-use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 
 /// A queue is refilled when it lacks so many frames, or half of its share, or when nothing is left to receive.
-const REFILL: u32 = 64;
+const REFILL: u32 = 128;
 
 /// Fragments of a packet whose end has not been read yet: address and length of each.
 #[derive(Debug, Default)]
@@ -24,72 +22,57 @@ pub(super) struct Fragments {
     count: Cell<u32>,
 }
 
-/// Packets taken out of the ring at a time, before the program sees the first of them.
-const BURST: usize = 64;
-
-/// Packets taken out of the ring and not yet handed over: address and length. Should the program panic over one, the
-/// frames of the others are freed.
-struct Burst<'a> {
-    ctx: &'a PoolContext,
-    packets: [MaybeUninit<(u64, u64)>; BURST],
-    /// At most [`BURST`]; so many of `packets` have been written.
-    filled: usize,
-    /// At most `filled`.
-    next: usize,
+/// Descriptors being handed over where they lie in the ring. Dropping it, also when the program panics over a packet,
+/// tells the kernel and the counters how many have been taken, and gives the kernel free frames instead.
+struct Batch<'a> {
+    sock: &'a Sock,
+    queue: &'a Queue,
+    /// Where the ring was read from.
+    start: u32,
+    /// Descriptors that were no packet of their own.
+    others: u32,
 }
 
-impl<'a> Burst<'a> {
+impl<'a> Batch<'a> {
+    /// `None` from within a batch of the same queue: the program receives from a function that it gave to `recv_each`.
+    /// What lies in the ring must stay there until the outer batch is over.
     #[inline(always)]
-    fn new(ctx: &'a PoolContext) -> Self {
-        Self { ctx, packets: [const { MaybeUninit::uninit() }; BURST], filled: 0, next: 0 }
-    }
-
-    /// Adds a packet, if there is room.
-    fn push(&mut self, at: usize, len: u32) {
-        if let Some(slot) = self.packets.get_mut(self.filled) {
-            slot.write((at as u64, u64::from(len)));
-            self.filled += 1;
-        }
-    }
-
-    /// The next packet, now the caller's.
-    #[inline(always)]
-    fn pop(&mut self) -> Option<(usize, u32)> {
-        let next = self.next;
-        if next >= self.filled {
+    fn begin(sock: &'a Sock, queue: &'a Queue) -> Option<Self> {
+        if queue.handing_over.replace(true) {
             return None;
         }
-        self.next = next + 1;
-        // SAFETY: below `filled`, so within the array and written.
-        let (at, len) = unsafe { self.packets.get_unchecked(next).assume_init() };
-        Some((at as usize, len as u32))
+        Some(Self { sock, queue, start: queue.rx.head(), others: 0 })
+    }
+
+    fn taken(&self) -> u32 {
+        self.queue.rx.head().wrapping_sub(self.start)
+    }
+
+    fn packets(&self) -> usize {
+        (self.taken() - self.others) as usize
     }
 }
 
-impl Drop for Burst<'_> {
+impl Drop for Batch<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        while let Some((at, _)) = self.pop() {
-            self.forget(at);
+        let (sock, queue, taken) = (self.sock, self.queue, self.taken());
+        queue.rx.publish();
+        queue.handing_over.set(false);
+        queue.receiving.set(queue.receiving.get() - taken);
+        sock.note_in_rings(0, taken as usize);
+        add(&sock.counters.rx_packets, self.packets() as u64);
+        let share = sock.umem.share();
+        if share.saturating_sub(queue.receiving.get()) >= REFILL.min(share / 2) {
+            sock.refill(queue);
         }
-    }
-}
-
-impl Burst<'_> {
-    #[cold]
-    fn forget(&self, at: usize) {
-        // SAFETY: taken out of the ring by `receive_from`, and nobody has made a token of it.
-        unsafe { self.ctx.release(BufferDesc(at)) };
     }
 }
 
 impl Sock {
     /// Receives up to `max` packets, from the queues in turn.
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive(&self, max: usize, mut f: impl FnMut(Token, Meta)) -> usize {
-        if let [only] = &*self.queues {
-            return self.receive_from(only, max, &mut f);
-        }
         let (mut n, mut at) = (0, self.next_rx.get());
         for _ in 0..self.queues.len() {
             let Some(queue) = self.queues.get(at) else { break };
@@ -104,70 +87,55 @@ impl Sock {
         n
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_from(&self, queue: &Queue, max: usize, f: &mut impl FnMut(Token, Meta)) -> usize {
         if queue.rx.available() == 0 && !self.idle(queue) {
             return 0;
         }
         let timestamp = if self.timestamps { NonZeroU64::new(sys::clock_ns()) } else { None };
         let meta = Meta { queue: queue.number, timestamp };
-        let pool = self.ctx.pool_id();
-        let mut packets = 0;
-        while packets < max {
-            let mut burst = Burst::new(&self.ctx);
-            if !self.take_burst(queue, max - packets, &mut burst) {
+        let Some(mut batch) = Batch::begin(self, queue) else { return 0 };
+        let ledger = self.ledger.open();
+        let mut outside = self.outside(queue);
+        loop {
+            // SAFETY: nothing of this ring is given back to the kernel before `batch` is dropped: another batch cannot begin.
+            let run = unsafe { queue.rx.peek(max - batch.packets()) };
+            for desc in run {
+                queue.rx.skip();
+                let (addr, length) = (desc.addr, desc.len_and_options());
+                // A sum that overflows is past the end of the chunk (or right at it, which is not worth an instruction to
+                // tell); so is anything with options, which are far too long for a length. And the frame is ours again,
+                // if it was given away through the fill ring and has not come back before.
+                let within = (addr | outside).checked_add(length).is_some();
+                let (at, len) = if within && ledger.take(addr, Side::Rx) {
+                    (addr as usize, length as u32)
+                } else {
+                    let packet = self.examine(queue, *desc);
+                    outside = self.outside(queue);
+                    let Some(packet) = packet else {
+                        batch.others += 1;
+                        // Looks again, behind it: a second way through this loop would cost every packet.
+                        break;
+                    };
+                    packet
+                };
+                add(&self.counters.rx_bytes, u64::from(len));
+                // SAFETY: the ledger, or `examine`, vouches that the frame was the kernel's and is ours now, and that the
+                // packet lies within it; each descriptor is taken once.
+                f(unsafe { Token::new(at, len, self.ctx.pool_id()) }, meta);
+            }
+            if run.is_empty() {
                 break;
             }
-            packets += burst.filled;
-            while let Some((at, len)) = burst.pop() {
-                // SAFETY: `take_burst` vouches for frame and length, and each packet is popped once.
-                f(unsafe { Token::new(at, len, pool) }, meta);
-            }
         }
-        packets
+        batch.packets()
     }
 
-    /// Takes packets that are known of out of the ring, and gives the kernel free frames instead. False if there were
-    /// none. Every packet in `burst` lies in a frame that the kernel had, has returned, and that is ours alone.
+    /// The bits of an address that are not its offset in a chunk. With half a packet in hand all of them: no descriptor is
+    /// a packet of its own then, but the other half.
     #[inline(always)]
-    fn take_burst(&self, queue: &Queue, max: usize, burst: &mut Burst<'_>) -> bool {
-        let max = max.min(BURST);
-        let mask = u64::from(self.umem.chunk()) - 1;
-        let (mut bytes, ledger) = (0, self.ledger.open());
-        let first = burst.packets.as_mut_ptr();
-        // With half a packet in hand the next descriptor is not a packet of its own.
-        let plain = if queue.fragments.count.get() == 0 { max } else { 0 };
-        let mut n = 0;
-        let mut taken = queue.rx.pop_while(plain, |desc| {
-            let (addr, length) = (desc.addr, desc.len_and_options());
-            // Options are another matter: taken for a length they are too long for any chunk. And the frame is ours
-            // again, if it was given away through the fill ring and has not come back before.
-            if length > mask + 1 - (addr & mask) || !ledger.take(addr, Side::Rx) {
-                return false;
-            }
-            // SAFETY: `pop_while` calls no more than `plain` times, which is at most `BURST`.
-            unsafe { first.add(n).write(MaybeUninit::new((addr, length))) };
-            n += 1;
-            bytes += length;
-            true
-        });
-        burst.filled = taken;
-        if taken < max && queue.rx.known() != 0 {
-            (taken, bytes) = self.take_unusual(queue, max, burst, taken, bytes);
-        }
-        if taken == 0 {
-            return false;
-        }
-        queue.rx.publish();
-        queue.receiving.set(queue.receiving.get() - taken as u32);
-        self.note_in_rings(0, taken);
-        add(&self.counters.rx_packets, burst.filled as u64);
-        add(&self.counters.rx_bytes, bytes);
-        let share = self.umem.share();
-        if share.saturating_sub(queue.receiving.get()) >= REFILL.min(share / 2) {
-            self.refill(queue);
-        }
-        true
+    fn outside(&self, queue: &Queue) -> u64 {
+        if queue.fragments.count.get() == 0 { !(u64::from(self.umem.chunk()) - 1) } else { u64::MAX }
     }
 
     /// Nothing is there: what a receiver does with its time. Whether something has come meanwhile.
@@ -183,29 +151,6 @@ impl Sock {
         false
     }
 
-    /// The same from a descriptor on that is not one whole packet in one good frame. Returns descriptors and bytes taken
-    /// in all.
-    #[cold]
-    #[inline(never)]
-    fn take_unusual(
-        &self,
-        queue: &Queue,
-        max: usize,
-        burst: &mut Burst<'_>,
-        mut taken: usize,
-        mut bytes: u64,
-    ) -> (usize, u64) {
-        while burst.filled < max {
-            let Some(desc) = queue.rx.pop() else { break };
-            taken += 1;
-            if let Some((at, len)) = self.examine(queue, desc) {
-                bytes += u64::from(len);
-                burst.push(at, len);
-            }
-        }
-        (taken, bytes)
-    }
-
     /// Gives free frames to the kernel, up to the queue's share.
     #[inline(never)]
     pub(super) fn refill(&self, queue: &Queue) {
@@ -217,9 +162,10 @@ impl Sock {
             let mut places = &mut *run;
             self.ctx.take_many(places.len(), |frames| {
                 let (now, later) = std::mem::take(&mut places).split_at_mut(frames.len());
-                for (place, frame) in now.iter_mut().zip(frames.iter().rev()) {
-                    place.write(ledger.address(frame.get()));
-                    ledger.give_chunk(frame.get(), Side::Rx);
+                for (place, frame) in now.iter_mut().zip(frames) {
+                    let frame = frame.get();
+                    place.write(ledger.address(frame));
+                    ledger.give_chunk(frame, Side::Rx);
                 }
                 places = later;
             })
@@ -230,6 +176,8 @@ impl Sock {
     }
 
     /// What a descriptor means: a packet; or a part of one, or nothing that can be believed.
+    #[cold]
+    #[inline(never)]
     fn examine(&self, queue: &Queue, desc: Desc) -> Option<(usize, u32)> {
         let addr = desc.addr;
         let (len, options) = (desc.len_and_options() as u32, (desc.len_and_options() >> 32) as u32);
