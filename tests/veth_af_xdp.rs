@@ -134,13 +134,30 @@ fn a_panic_while_receiving_loses_no_frame() {
     assert!(panicked.is_err());
     assert_eq!(seen, [0, 1, 2, 3]);
     assert_clean(&b);
-    // Those that had been taken out of the ring with them are lost, their frames are not; and nothing comes twice.
+    // Those that it had not seen are still there, and nothing comes twice.
     send(&a, 10, 60);
     b.wait(Interest::Readable, Some(PATIENCE)).unwrap();
     seen.clear();
     b.recv_each(64, |token, _| seen.push(number(&token.consume(b.context())))).unwrap();
-    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+    assert_eq!(seen, (4..10).chain(0..10).collect::<Vec<_>>());
     assert_eq!(b.stats().rx_packets, 20);
+    assert_clean(&b);
+}
+
+#[test]
+fn receiving_from_within_a_receive_gets_nothing() {
+    let Some(lab) = Lab::enter("receiving_from_within_a_receive_gets_nothing") else { return };
+    lab.veth("va", "vb", 1);
+    let (a, b) = (open("va"), open("vb"));
+    send(&a, 10, 60);
+    assert!(b.wait(Interest::Readable, Some(PATIENCE)).unwrap());
+    let mut seen = Vec::new();
+    b.recv_each(64, |token, _| {
+        assert!(matches!(b.recv(), Err(Error::NoPacket)));
+        seen.push(number(&token.consume(b.context())));
+    })
+    .unwrap();
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
     assert_clean(&b);
 }
 

@@ -98,8 +98,12 @@ impl Sock {
         let ledger = self.ledger.open();
         let mut outside = self.outside(queue);
         loop {
+            let left = max - batch.packets();
+            if left == 0 || queue.rx.available() == 0 {
+                break;
+            }
             // SAFETY: nothing of this ring is given back to the kernel before `batch` is dropped: another batch cannot begin.
-            let run = unsafe { queue.rx.peek(max - batch.packets()) };
+            let run = unsafe { queue.rx.peek(left) };
             for desc in run {
                 queue.rx.skip();
                 let (addr, length) = (desc.addr, desc.len_and_options());
@@ -123,9 +127,6 @@ impl Sock {
                 // SAFETY: the ledger, or `examine`, vouches that the frame was the kernel's and is ours now, and that the
                 // packet lies within it; each descriptor is taken once.
                 f(unsafe { Token::new(at, len, self.ctx.pool_id()) }, meta);
-            }
-            if run.is_empty() {
-                break;
             }
         }
         batch.packets()
