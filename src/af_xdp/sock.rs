@@ -285,7 +285,8 @@ impl Socket for Sock {
             rx_truncated: 0,
             rx_dropped,
             tx_submitted: counters.tx_submitted.get(),
-            tx_packets: counters.tx_completed.get() - counters.tx_refused.get(),
+            // A refusal is known before the completion of the packet has been read.
+            tx_packets: counters.tx_completed.get().saturating_sub(counters.tx_refused.get()),
             tx_bytes: counters.tx_bytes.get(),
             tx_dropped: TxDrops { invalid: tx_invalid, interface: counters.tx_refused.get(), ..TxDrops::default() },
         }
