@@ -103,7 +103,7 @@ step_tests() {
 
 step_models() {
   say "models: every interleaving of what threads share (loom)"
-  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test --release --no-default-features --lib model
+  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --lib model
 }
 
 step_sanitizer() {
@@ -125,7 +125,7 @@ step_sanitizer() {
     case $name in tools | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
   done
   RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
-    +nightly test --target "$host" --no-default-features --features af_xdp --lib "${which[@]}"
+    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp --lib "${which[@]}"
 }
 
 step_bench() {
