@@ -52,6 +52,7 @@ pub(super) fn open(config: &Config, sharing: Option<&Sock>) -> Result<Sock> {
         next_rx: Cell::new(0),
         tx_at: Cell::new(0),
         tx_most: umem.chunk() as usize - umem.tx_room(),
+        tx_room: umem.tx_room(),
         tx_spread: config.tx_spread,
         need_wakeup: sharing.map_or(config.need_wakeup, |other| other.need_wakeup),
         busy_poll: config.busy_poll.is_some(),

@@ -34,6 +34,8 @@ pub struct Sock {
     pub(super) tx_at: Cell<usize>,
     /// Bytes of the longest packet that fits a frame.
     pub(super) tx_most: usize,
+    /// Bytes left free before a packet that is to be sent.
+    pub(super) tx_room: usize,
     pub(super) tx_spread: bool,
     pub(super) need_wakeup: bool,
     pub(super) busy_poll: bool,

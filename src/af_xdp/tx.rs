@@ -71,11 +71,15 @@ impl Sock {
             return false;
         }
         let Some(slot) = queue.tx.slot() else { return false };
-        let Some(frame) = self.ctx.take() else { return false };
-        let at = frame.0 + self.umem.tx_room();
+        let Some(frame) = self.ctx.take_top() else { return false };
+        let ledger = self.ledger.open();
+        let at = ledger.address(frame) as usize + self.tx_room;
         // SAFETY: the frame was just taken, so it is ours alone; the packet fits behind what was left free before it.
         unsafe { (*self.ctx.unsafe_buffer(BufferDesc(at), packet.len())).copy_from_slice(packet) };
-        self.submit(slot, batch, at, packet.len() as u32, 0);
+        ledger.give_chunk(frame, Side::Tx);
+        slot.write(Desc::new(at as u64, packet.len() as u32, 0));
+        batch.packets += 1;
+        batch.bytes += packet.len() as u64;
         true
     }
 

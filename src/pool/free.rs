@@ -138,11 +138,17 @@ impl Local {
     /// A free frame, if there is one here, at home or in the depot.
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<u32> {
-        let top = self.tally.free.load(Ordering::Relaxed).wrapping_sub(1);
+        self.take_top().or_else(|| self.refill())
+    }
+
+    /// The frame on top of the stack, if there is one: does not look elsewhere.
+    #[inline(always)]
+    pub(crate) fn take_top(&self) -> Option<u32> {
         // Below the bottom of an empty stack there is no slot.
-        let Some(slot) = self.slots.get(top) else { return self.refill() };
+        let top = self.tally.free.load(Ordering::Relaxed).wrapping_sub(1);
+        let frame = self.slots.get(top)?.get();
         self.tally.free.store(top, Ordering::Relaxed);
-        Some(slot.get())
+        Some(frame)
     }
 
     /// Takes up to `max` frames and calls `f` with them, in as many slices as it takes; returns how many there were.

@@ -337,6 +337,13 @@ impl PoolContext {
         Some(BufferDesc(self.stride.offset(frame)))
     }
 
+    /// Takes a frame off this socket's own stack, if there is one; its number.
+    #[cfg_attr(not(all(target_os = "linux", feature = "af_xdp")), expect(dead_code, reason = "for AF_XDP"))]
+    #[inline(always)]
+    pub(crate) fn take_top(&self) -> Option<u32> {
+        self.local.as_ref()?.take_top()
+    }
+
     /// Takes up to `max` free frames, as [`take`](Self::take), and calls `f` with their numbers; returns how many there
     /// were.
     #[inline(always)]
