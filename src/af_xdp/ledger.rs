@@ -43,6 +43,12 @@ impl Ledger {
         self.open().give(addr, side);
     }
 
+    /// Whether the kernel has the chunk at this address from this side, as one of its own.
+    #[inline(always)]
+    pub(super) fn has(&self, addr: u64, side: Side) -> bool {
+        self.marks.get((addr >> self.shift) as usize).is_some_and(|mark| mark.get() == side as u8)
+    }
+
     /// As [`Open::take`].
     #[cfg(test)]
     fn take(&self, addr: u64, side: Side) -> bool {

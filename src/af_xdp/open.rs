@@ -53,6 +53,9 @@ pub(super) fn open(config: &Config, sharing: Option<&Sock>) -> Result<Sock> {
         tx_at: Cell::new(0),
         tx_most: umem.chunk() as usize - umem.tx_room(),
         tx_room: umem.tx_room(),
+        tx_start_mask: !(umem.chunk() as usize - 1),
+        // With few frames none should lie about.
+        tx_keep: (geometry.frames / 16).min(64) as u32,
         tx_spread: config.tx_spread,
         need_wakeup: sharing.map_or(config.need_wakeup, |other| other.need_wakeup),
         busy_poll: config.busy_poll.is_some(),

@@ -34,8 +34,12 @@ pub struct Sock {
     pub(super) tx_at: Cell<usize>,
     /// Bytes of the longest packet that fits a frame.
     pub(super) tx_most: usize,
-    /// Bytes left free before a packet that is to be sent.
+    /// Bytes left free before a packet that is sent.
     pub(super) tx_room: usize,
+    /// The bits of an address that are the start of its chunk.
+    pub(super) tx_start_mask: usize,
+    /// How many sent frames may wait in a completion ring for the next packets to be sent.
+    pub(super) tx_keep: u32,
     pub(super) tx_spread: bool,
     pub(super) need_wakeup: bool,
     pub(super) busy_poll: bool,
@@ -200,7 +204,7 @@ impl Socket for Sock {
     fn flush(&self) {
         for queue in &*self.queues {
             self.transmit(queue);
-            self.reap(queue);
+            self.reap_many(queue);
         }
         if self.tx_spread {
             let next = self.tx_at.get() + 1;
@@ -245,6 +249,7 @@ impl Socket for Sock {
         let start = Instant::now();
         loop {
             self.flush();
+            self.reap_all();
             if self.tx_pending() == 0 {
                 return Ok(true);
             }
@@ -257,6 +262,7 @@ impl Socket for Sock {
     }
 
     fn stats(&self) -> Stats {
+        self.reap_all();
         let counters = &self.counters;
         let mut rx_dropped = RxDrops {
             invalid: counters.rx_invalid.get(),

@@ -17,16 +17,24 @@ const STALLS: u32 = 2;
 /// Frames submitted by one call. Dropping it tells the counters, whatever happens in between.
 struct Batch<'a> {
     sock: &'a Sock,
-    packets: usize,
-    bytes: u64,
+    /// `tx_submitted` at its beginning.
+    before: u64,
+    /// Frames that were in no ring before.
+    fresh: usize,
+}
+
+impl Batch<'_> {
+    fn packets(&self) -> usize {
+        (self.sock.counters.tx_submitted.get() - self.before) as usize
+    }
 }
 
 impl Drop for Batch<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        add(&self.sock.counters.tx_submitted, self.packets as u64);
-        add(&self.sock.counters.tx_bytes, self.bytes);
-        self.sock.note_in_rings(self.packets, 0);
+        // The frames of the others have just completed another packet.
+        add(&self.sock.counters.tx_completed, (self.packets() - self.fresh) as u64);
+        self.sock.note_in_rings(self.fresh, 0);
     }
 }
 
@@ -40,16 +48,22 @@ impl Sock {
 
     #[inline(always)]
     fn batch(&self) -> Batch<'_> {
-        Batch { sock: self, packets: 0, bytes: 0 }
+        Batch { sock: self, before: self.counters.tx_submitted.get(), fresh: 0 }
     }
 
     /// Puts a frame into a slot of the tx ring. It is good to send as it is.
     #[inline(always)]
     fn submit(&self, slot: Slot<'_, Desc>, batch: &mut Batch<'_>, addr: usize, len: u32, options: u32) {
         self.ledger.give(addr as u64, Side::Tx);
+        batch.fresh += 1;
+        self.write(slot, addr, len, options);
+    }
+
+    #[inline(always)]
+    fn write(&self, slot: Slot<'_, Desc>, addr: usize, len: u32, options: u32) {
         slot.write(Desc::new(addr as u64, len, options));
-        batch.packets += 1;
-        batch.bytes += u64::from(len);
+        add(&self.counters.tx_submitted, 1);
+        add(&self.counters.tx_bytes, u64::from(len));
     }
 
     /// Whether a packet of this pool, at this address and of this length, is one descriptor as it lies.
@@ -63,7 +77,8 @@ impl Sock {
             && addr < self.big_start
     }
 
-    /// Copies a packet into a frame and that into the ring, if nothing out of the ordinary stands in the way.
+    /// Copies a packet into a frame and that into the ring, if nothing out of the ordinary stands in the way. A frame
+    /// whose packet has been sent is taken as it comes out of the completion ring: to the ledger it never left.
     #[inline(always)]
     fn put(&self, queue: &Queue, batch: &mut Batch<'_>, packet: &[u8]) -> bool {
         // An empty packet is out of the ordinary too: 0 - 1 is more than any frame holds.
@@ -71,16 +86,39 @@ impl Sock {
             return false;
         }
         let Some(slot) = queue.tx.slot() else { return false };
-        let Some(frame) = self.ctx.take_top() else { return false };
-        let ledger = self.ledger.open();
-        let at = ledger.address(frame) as usize + self.tx_room;
-        // SAFETY: the frame was just taken, so it is ours alone; the packet fits behind what was left free before it.
+        let Some(sent) = queue.completion.pop() else { return self.put_fresh(queue, batch, packet) };
+        if !self.ledger.has(sent, Side::Tx) {
+            return self.put_behind_odd(queue, sent, batch, packet);
+        }
+        let at = (sent as usize & self.tx_start_mask) + self.tx_room;
+        // SAFETY: the ledger says that the frame was the kernel's, to be sent, so it is ours now; the packet fits behind
+        // what is left free before it.
         unsafe { (*self.ctx.unsafe_buffer(BufferDesc(at), packet.len())).copy_from_slice(packet) };
-        ledger.give_chunk(frame, Side::Tx);
-        slot.write(Desc::new(at as u64, packet.len() as u32, 0));
-        batch.packets += 1;
-        batch.bytes += packet.len() as u64;
+        self.write(slot, at, packet.len() as u32, 0);
         true
+    }
+
+    /// The same with a free frame.
+    #[inline(never)]
+    fn put_fresh(&self, queue: &Queue, batch: &mut Batch<'_>, packet: &[u8]) -> bool {
+        let Some(slot) = queue.tx.slot() else { return false };
+        let Some(frame) = self.ctx.take_top() else { return false };
+        let at = self.ledger.open().address(frame) as usize + self.tx_room;
+        // SAFETY: the frame was just taken, so it is ours alone; the rest as in `put`.
+        unsafe { (*self.ctx.unsafe_buffer(BufferDesc(at), packet.len())).copy_from_slice(packet) };
+        self.submit(slot, batch, at, packet.len() as u32, 0);
+        true
+    }
+
+    /// What came out of the completion ring is a chunk of a big frame, or nothing that we know of.
+    #[cold]
+    #[inline(never)]
+    fn put_behind_odd(&self, queue: &Queue, sent: u64, batch: &mut Batch<'_>, packet: &[u8]) -> bool {
+        if self.reap_big(sent) {
+            add(&self.counters.tx_completed, 1);
+            self.note_in_rings(0, 1);
+        }
+        self.put_fresh(queue, batch, packet)
     }
 
     /// [`put`](Self::put) did not do it: makes room, takes a big frame, or says why not.
@@ -125,11 +163,11 @@ impl Sock {
             }
             match self.put_with_care(queue, &mut batch, packet) {
                 Ok(()) => {}
-                Err(error) if batch.packets == 0 => return Err(error),
+                Err(error) if batch.packets() == 0 => return Err(error),
                 Err(_) => break,
             }
         }
-        Ok(batch.packets)
+        Ok(batch.packets())
     }
 
     /// A frame with the packet in it.
@@ -256,8 +294,8 @@ impl Sock {
         };
         tokens.reverse();
         match outcome {
-            Err(error) if batch.packets == 0 => Err(error),
-            _ => Ok(batch.packets),
+            Err(error) if batch.packets() == 0 => Err(error),
+            _ => Ok(batch.packets()),
         }
     }
 
@@ -341,8 +379,9 @@ impl Sock {
             debug_assert!(pushed, "room was checked");
             (at, left) = (at + piece, left - piece);
         }
-        batch.packets += 1;
-        batch.bytes += len as u64;
+        batch.fresh += 1;
+        add(&self.counters.tx_submitted, 1);
+        add(&self.counters.tx_bytes, len as u64);
         Ok(())
     }
 
@@ -452,12 +491,28 @@ impl Sock {
     #[inline]
     pub(super) fn transmit(&self, queue: &Queue) {
         queue.tx.publish();
+        // Room for the completions of what is sent now.
+        queue.completion.publish();
         if queue.tx.unread() != 0 && (!self.need_wakeup || queue.tx.needs_wakeup()) {
             self.wake(queue);
         }
     }
 
-    /// In copy mode the kernel sends within the call, but only 32 packets at a time.
+    /// After sending: takes frames whose packets have been sent, unless they are so few that they can wait to be sent
+    /// again.
+    #[inline]
+    pub(super) fn reap_many(&self, queue: &Queue) {
+        if queue.completion.refresh() > self.tx_keep {
+            self.reap(queue);
+        }
+    }
+
+    /// Takes all there are, from all queues.
+    pub(super) fn reap_all(&self) {
+        self.queues.iter().for_each(|queue| self.reap(queue));
+    }
+
+    /// In copy mode the kernel sends within the call, but only as many packets as its budget allows.
     #[inline(never)]
     fn wake(&self, queue: &Queue) {
         let (mut before, mut stalls) = (queue.tx.unread(), 0);
