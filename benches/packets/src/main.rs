@@ -144,7 +144,7 @@ fn count_instructions(bench: &Bench, report: &mut Report, mode: &str, ports: &st
         Err(problem) => return report.fail(figure, "limit", problem),
     };
     if mode != "fwd" {
-        report.limit(&figure, UNIT, ours, INSTRUCTIONS, false);
+        report.limit(&figure, UNIT, ours, INSTRUCTIONS, true);
     }
     let others = [
         ("c loop", bench.peer("c loop", "af_xdp_loop", &format!("{mode} {ports} --size 60"))),
