@@ -75,7 +75,7 @@ sets=("--no-default-features" "--no-default-features --features pcap" "--no-defa
 step_style() {
   say "style: formatting, shell scripts"
   check "cargo fmt" cargo fmt --all --check
-  check "shellcheck" shellcheck -x -P SCRIPTDIR -S warning scripts/*.sh scripts/lib/*.sh .ci/run
+  check "shellcheck" shellcheck -x -P SCRIPTDIR -S warning scripts/*.sh scripts/*/*.sh .ci/run
 }
 
 step_features() {
@@ -86,6 +86,16 @@ step_features() {
     check "clippy $set" cargo clippy --all-targets $set -- -D warnings
     # shellcheck disable=SC2086
     RUSTDOCFLAGS="-D warnings" check "rustdoc $set" cargo doc --no-deps $set
+  done
+  # What other systems compile. Their standard libraries are not everywhere to be had, so this is a bonus.
+  local target installed
+  installed=$(rustup target list --installed 2>/dev/null || true)
+  for target in x86_64-unknown-freebsd x86_64-apple-darwin x86_64-pc-windows-gnu; do
+    if grep -qx "$target" <<<"$installed"; then
+      check "cargo check for $target" cargo check -p nethuns-rs --target "$target" --no-default-features --features pcap
+    else
+      echo "  --    cargo check for $target: not here (rustup target add $target)"
+    fi
   done
 }
 
