@@ -206,6 +206,31 @@ pub fn race(contenders: &[Contender], pairs: usize) -> Result<Vec<Vec<Sample>>, 
     Ok(samples)
 }
 
+/// As [`race`], and if `clear` says that the outcome is not, twice as many pairs more: all of them count.
+///
+/// # Errors
+///
+/// As [`race`].
+pub fn race_until_clear(
+    contenders: &[Contender],
+    pairs: usize,
+    clear: impl FnOnce(&[Vec<Sample>]) -> bool,
+) -> Result<Vec<Vec<Sample>>, String> {
+    let mut samples = race(contenders, pairs)?;
+    if !clear(&samples) {
+        for (samples, more) in samples.iter_mut().zip(race(contenders, 2 * pairs)?) {
+            samples.extend(more);
+        }
+    }
+    Ok(samples)
+}
+
+/// How much better ours is than theirs by a value of which less is better: the median of the ratios of pairs.
+#[must_use]
+pub fn ratio(ours: &[Sample], theirs: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+    median(ours.iter().zip(theirs).map(|(ours, theirs)| value(theirs) / value(ours)))
+}
+
 /// The middle value; of an even number, the mean of the two in the middle. NaN of none.
 #[must_use]
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
