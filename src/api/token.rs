@@ -108,11 +108,13 @@ impl Token {
 impl Drop for Token {
     #[cold]
     fn drop(&mut self) {
-        if let Some(home) = registry::find(self.pool_id()) {
+        match registry::find(self.pool_id()) {
             // SAFETY: the token is the loan and ends here; `new` vouched that the frame is of this pool.
-            unsafe { home.give_back(self.idx) }
+            Some(home) => unsafe { home.give_back(self.idx) },
+            // No home: socket and contexts are gone. If the memory was its own it went with them; if it was lent, its
+            // lender waits for the frame.
+            None => registry::bequeath(self.pool_id(), [self.idx.0], None),
         }
-        // No home: socket and contexts are gone and the memory with them. There is nothing to return to.
     }
 }
 

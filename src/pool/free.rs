@@ -45,12 +45,25 @@ pub(crate) struct FreeLists {
 impl FreeLists {
     /// All frames free, in the depot; the lowest number comes out first.
     pub(crate) fn new(frames: u32) -> Self {
+        Self::of((0..frames).rev().collect())
+    }
+
+    /// These frames free, in the depot; the last comes out first. They may be exchanged one by one for others, so that
+    /// their number is all that stays.
+    pub(crate) fn of(free: Vec<u32>) -> Self {
         Self {
-            frames: frames as usize,
-            home: FrameQueue::new(frames.max(1) as usize),
-            depot: Mutex::new((0..frames).rev().collect()),
+            frames: free.len(),
+            home: FrameQueue::new(free.len().max(1)),
+            depot: Mutex::new(free),
             tallies: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Takes every frame that is free and on nobody's stack: for a pool that ends.
+    pub(crate) fn clear(&self) -> Vec<u32> {
+        let mut free = std::mem::take(&mut *lock(&self.depot));
+        free.extend(std::iter::from_fn(|| self.home.pop()));
+        free
     }
 
     /// Gives a frame back from any thread. The caller owns it; that is what `Token` and `Payload` are for.
@@ -124,6 +137,9 @@ pub(crate) struct Local {
     lists: Arc<FreeLists>,
     slots: Box<[Cell<u32>]>,
     tally: Arc<Tally>,
+    /// The frame being shown where it lies in a ring: see [`shown`](super::shown).
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    pub(crate) shown: Cell<usize>,
 }
 
 impl Local {
@@ -132,7 +148,13 @@ impl Local {
             Arc::new(Tally { free: AtomicUsize::new(0), rings: AtomicUsize::new(0), limit: AtomicUsize::new(1) });
         lists.join(&tally);
         let slots = (0..lists.frames.min(MOST)).map(|_| Cell::new(0)).collect();
-        Self { lists: lists.clone(), slots, tally }
+        Self {
+            lists: lists.clone(),
+            slots,
+            tally,
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            shown: Cell::new(super::shown::IDLE),
+        }
     }
 
     /// A free frame, if there is one here, at home or in the depot.

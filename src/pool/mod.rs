@@ -21,6 +21,8 @@
 mod free;
 mod memory;
 pub(crate) mod registry;
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+pub(crate) mod shown;
 pub(crate) mod sync;
 
 pub use memory::Memory;
@@ -130,6 +132,8 @@ pub struct Pool {
     big_stride: usize,
     lists: ListArc<FreeLists>,
     big: FrameQueue<u32>,
+    /// Somebody wants the frames back: see [`Pool::lent`].
+    lent: bool,
 }
 
 impl Pool {
@@ -164,23 +168,64 @@ impl Pool {
         Self::with_strides(geometry, geometry.stride(), geometry.big_stride(), memory)
     }
 
+    /// A pool on lent memory, which is cut into pieces of `stride` bytes. Only the pieces numbered in `free` belong to the
+    /// pool at first; its owner may exchange them for others, one for one. When the pool has ended and the last token of
+    /// it is dropped, `heir` gets the offsets of all frames that it had then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if a piece lies outside the memory.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    pub(crate) fn lent(
+        frame_size: usize,
+        stride: usize,
+        memory: Memory,
+        free: Vec<u32>,
+        heir: impl FnOnce(Vec<usize>) + Send + 'static,
+    ) -> Result<Arc<Self>> {
+        let pieces = memory.len() / stride;
+        if frame_size > stride || free.iter().any(|frame| *frame as usize >= pieces) {
+            return Err(Error::NoMemory);
+        }
+        let geometry = Geometry::new(free.len(), frame_size);
+        register(|id| {
+            registry::will(id, Box::new(heir));
+            let mut pool = Self::assemble(id, geometry, stride, 1, memory, FreeLists::of(free));
+            pool.lent = true;
+            Ok(pool)
+        })
+    }
+
     fn with_strides(geometry: Geometry, stride: usize, big_stride: usize, memory: Memory) -> Result<Arc<Self>> {
+        register(|id| {
+            Ok(Self::assemble(id, geometry, stride, big_stride, memory, FreeLists::new(geometry.frames as u32)))
+        })
+    }
+
+    fn assemble(
+        id: u32,
+        geometry: Geometry,
+        stride: usize,
+        big_stride: usize,
+        memory: Memory,
+        lists: FreeLists,
+    ) -> Self {
         let big = FrameQueue::new(geometry.big_frames.max(1));
+        let big_start = if geometry.big_frames == 0 { usize::MAX } else { stride * geometry.frames };
         for frame in 0..geometry.big_frames as u32 {
             let _ = big.push(frame);
         }
-        register(|id| {
-            Ok(Self {
-                id,
-                memory,
-                geometry,
-                stride: Stride::new(stride),
-                big_start: if geometry.big_frames == 0 { usize::MAX } else { stride * geometry.frames },
-                big_stride: big_stride.max(1),
-                lists: ListArc::new(FreeLists::new(geometry.frames as u32)),
-                big,
-            })
-        })
+        Self {
+            id,
+            memory,
+            geometry,
+            stride: Stride::new(stride),
+            big_start,
+            big_stride: big_stride.max(1),
+            lists: ListArc::new(lists),
+            big,
+            lent: false,
+        }
     }
 
     /// Its id.
@@ -265,6 +310,15 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.lent {
+            let free = self.lists.clear().into_iter().map(|frame| self.stride.offset(frame));
+            registry::bequeath(self.id, free, Some(self.geometry.frames));
+        }
+    }
+}
+
 // SAFETY: the memory lives as long as the pool; frames are disjoint and initialised.
 unsafe impl Home for Pool {
     #[inline(never)]
@@ -298,7 +352,8 @@ pub struct PoolContext {
     id: u32,
     base: Base,
     stride: Stride,
-    /// Packets that begin below this go onto the stack: where big frames begin, or 0 if there is no stack.
+    /// Packets that begin below this go onto the stack at once: where big frames begin, or 0 if there is no stack, or if
+    /// the frame may be one that is being shown.
     own_end: usize,
     pool: Arc<Pool>,
 }
@@ -318,7 +373,7 @@ impl PoolContext {
     }
 
     fn over(local: Option<Local>, pool: &Arc<Pool>) -> Self {
-        let own_end = if local.is_some() { pool.big_start } else { 0 };
+        let own_end = if local.is_some() && !pool.lent { pool.big_start } else { 0 };
         Self { local, id: pool.id, base: Base(pool.memory.base()), stride: pool.stride, own_end, pool: pool.clone() }
     }
 
@@ -333,7 +388,7 @@ impl PoolContext {
     #[inline(always)]
     #[must_use = "the frame is lost until it is released"]
     pub fn take(&self) -> Option<BufferDesc> {
-        let frame = self.local.as_ref()?.take()?;
+        let frame = self.take_frame()?;
         Some(BufferDesc(self.stride.offset(frame)))
     }
 
@@ -371,6 +426,35 @@ impl PoolContext {
         if let Some(local) = &self.local {
             local.put_many(each);
         }
+    }
+
+    /// Takes a free frame by its number, for rings that hold numbers; as [`take`](Self::take) otherwise.
+    #[inline(always)]
+    pub(crate) fn take_frame(&self) -> Option<u32> {
+        self.local.as_ref()?.take()
+    }
+
+    /// Takes a frame back by its number. The caller owns it, or gives it for one that has left the pool.
+    #[inline(always)]
+    pub(crate) fn put_frame(&self, frame: u32) {
+        match &self.local {
+            Some(local) => local.put(frame),
+            None => self.pool.lists.give_back(frame),
+        }
+    }
+
+    /// Where frames are shown that lie in a ring; `None` for a clone.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    #[inline(always)]
+    pub(crate) fn window(&self) -> Option<shown::Window<'_>> {
+        let (stride, id) = (self.stride.bytes, self.id);
+        self.local.as_ref().map(|local| shown::Window { shown: &local.shown, stride, id })
+    }
+
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    #[inline(never)]
+    fn release_lent(&self, desc: BufferDesc) {
+        self.put_frame(self.stride.frame(desc.0));
     }
 
     /// Takes a free big frame, as [`take`](Self::take).
@@ -462,6 +546,16 @@ unsafe impl Context for PoolContext {
             let local = unsafe { self.local.as_ref().unwrap_unchecked() };
             local.put(self.stride.frame(buf_idx.0));
         } else {
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            if let Some(local) = &self.local {
+                if local.shown.get() == buf_idx.0 {
+                    // Back into the slot that it never left.
+                    return local.shown.set(shown::BACK);
+                }
+                if self.pool.lent {
+                    return self.release_lent(buf_idx);
+                }
+            }
             // SAFETY: as the caller vouches.
             unsafe { self.pool.give_back(buf_idx) }
         }

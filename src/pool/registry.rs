@@ -6,7 +6,7 @@ use crate::api::BufferDesc;
 use crate::errors::{Error, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
 
 /// Where the frames of a pool go when a [`Token`](crate::api::Token) is dropped away from its context.
 ///
@@ -47,6 +47,46 @@ pub fn register<H: Home + 'static>(make: impl FnOnce(u32) -> Result<H>) -> Resul
     homes.retain(|_, home| home.strong_count() > 0);
     homes.insert(id, weak);
     Ok(home)
+}
+
+/// What is left of a pool whose frames somebody else wants back, when its sockets and contexts are gone: the frames that
+/// were free then, and those that come later, as the last tokens are dropped.
+#[derive(Default)]
+struct Estate {
+    frames: Vec<usize>,
+    /// How many there will be; not known while the pool lives.
+    total: Option<usize>,
+    heir: Option<Heir>,
+}
+
+/// Gets all frames of a pool that has ended.
+pub(crate) type Heir = Box<dyn FnOnce(Vec<usize>) + Send>;
+
+static ESTATES: LazyLock<Mutex<HashMap<u32, Estate>>> = LazyLock::new(Mutex::default);
+
+/// Names who gets the frames of this pool when it has ended and the last token of it is dropped.
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+pub(crate) fn will(id: u32, heir: Heir) {
+    let mut estates = ESTATES.lock().unwrap_or_else(PoisonError::into_inner);
+    estates.insert(id, Estate { heir: Some(heir), ..Estate::default() });
+}
+
+/// Adds frames to the estate of a pool that has ended; `total` is told by the pool itself. The heir gets them all once
+/// they are complete.
+#[cold]
+pub(crate) fn bequeath(id: u32, frames: impl IntoIterator<Item = usize>, total: Option<usize>) {
+    let mut estates = ESTATES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(estate) = estates.get_mut(&id) else { return };
+    estate.frames.extend(frames);
+    estate.total = total.or(estate.total);
+    if estate.total.is_some_and(|total| estate.frames.len() >= total) {
+        let estate = estates.remove(&id);
+        // The heir may close what it likes: not under the lock.
+        drop(estates);
+        if let Some(Estate { frames, heir: Some(heir), .. }) = estate {
+            heir(frames);
+        }
+    }
 }
 
 /// The pool with this id, if it still lives.
