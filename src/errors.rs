@@ -39,6 +39,11 @@ pub enum Error {
     #[error("{0}")]
     Pcap(#[from] ::pcap::Error),
 
+    /// An error of netmap.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    #[error("{0}")]
+    Netmap(#[from] crate::netmap::Error),
+
     /// The port spec cannot be read.
     #[error("port spec `{spec}`: {problem}")]
     PortSpec {

@@ -5,6 +5,7 @@
 //!   "pcap:eth0"      │                │ pcap::Sock
 //!   "pcap:t.pcapng"  ├─▶ any::Sock ──▶┤ pcap::Sock
 //!   "af_xdp:eth0"    │                │ af_xdp::Sock
+//!   "netmap:eth0"    │                │ netmap::Sock
 //!   "mem:a?loss=1%"  ┘                └ mem::faults::Faults over any of these
 //! ```
 //!
@@ -33,6 +34,8 @@ use crate::af_xdp::AfXdpFlags;
 use crate::api::Flags;
 use crate::mem::MemFlags;
 use crate::mem::faults::Plan;
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+use crate::netmap::NetmapFlags;
 #[cfg(feature = "pcap")]
 use crate::pcap::PcapFlags;
 
@@ -54,6 +57,9 @@ pub struct AnyFlags {
     /// For `af_xdp:`.
     #[cfg(all(target_os = "linux", feature = "af_xdp"))]
     pub af_xdp: AfXdpFlags,
+    /// For `netmap:`.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    pub netmap: NetmapFlags,
     /// What shall go wrong, whichever backend it is. Options of the port spec are put over it. A wire in memory on
     /// simulated time takes its delays on the same clock, unless the plan has a simulated one of its own.
     pub faults: Plan,
@@ -78,6 +84,13 @@ impl From<PcapFlags> for AnyFlags {
 impl From<AfXdpFlags> for AnyFlags {
     fn from(af_xdp: AfXdpFlags) -> Self {
         Self { af_xdp, ..Self::default() }
+    }
+}
+
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+impl From<NetmapFlags> for AnyFlags {
+    fn from(netmap: NetmapFlags) -> Self {
+        Self { netmap, ..Self::default() }
     }
 }
 
@@ -137,9 +150,9 @@ pub fn backends() -> &'static [Backend] {
         Backend {
             scheme: "netmap",
             example: "netmap:eth0",
-            about: "netmap on Linux and FreeBSD",
-            compiled: false,
-            enable: "not in this version",
+            about: "netmap on Linux and FreeBSD: cards, VALE switches (netmap:vale0:a), pipes (netmap:p{1)",
+            compiled: cfg!(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap")),
+            enable: "build on Linux or FreeBSD with `--features netmap`",
         },
         Backend {
             scheme: "dpdk",

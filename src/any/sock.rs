@@ -9,6 +9,8 @@ use crate::api::{
 use crate::errors::{Error, Refused, Result};
 use crate::mem;
 use crate::mem::faults::{Faults, Injector, Plan};
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+use crate::netmap;
 #[cfg(feature = "pcap")]
 use crate::pcap;
 use crate::pool::PoolContext;
@@ -29,12 +31,16 @@ enum Port {
     Pcap(pcap::Sock),
     #[cfg(all(target_os = "linux", feature = "af_xdp"))]
     AfXdp(af_xdp::Sock),
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    Netmap(netmap::Sock),
     // The same, made worse. Not one variant around all: one `match` a call is enough here too.
     BadMem(Box<Faults<mem::Sock>>),
     #[cfg(feature = "pcap")]
     BadPcap(Box<Faults<pcap::Sock>>),
     #[cfg(all(target_os = "linux", feature = "af_xdp"))]
     BadAfXdp(Box<Faults<af_xdp::Sock>>),
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    BadNetmap(Box<Faults<netmap::Sock>>),
 }
 
 /// Does the same with the socket of whichever backend it is.
@@ -51,6 +57,10 @@ macro_rules! each {
             Port::AfXdp($socket) => $what,
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             Port::BadAfXdp($socket) => $what,
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            Port::Netmap($socket) => $what,
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            Port::BadNetmap($socket) => $what,
         }
     };
 }
@@ -88,6 +98,8 @@ impl Sock {
             "pcap" => Port::Pcap(pcap::Sock::create(spec.text(), queue, flags.pcap)?),
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             "af_xdp" => Port::AfXdp(af_xdp::Sock::create(spec.text(), queue, flags.af_xdp)?),
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            "netmap" => Port::Netmap(netmap::Sock::create(spec.text(), queue, flags.netmap)?),
             other => return Err(absent(spec, other)),
         })
     }
@@ -106,6 +118,14 @@ impl Sock {
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             (Port::BadAfXdp(bad), "af_xdp") => {
                 Port::AfXdp(bad.inner().create_sharing(spec.text(), queue, flags.af_xdp)?)
+            }
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            (Port::Netmap(socket), "netmap") => {
+                Port::Netmap(socket.create_sharing(spec.text(), queue, flags.netmap)?)
+            }
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            (Port::BadNetmap(bad), "netmap") => {
+                Port::Netmap(bad.inner().create_sharing(spec.text(), queue, flags.netmap)?)
             }
             _ => {
                 return Err(Error::unsupported(
@@ -142,6 +162,8 @@ impl Sock {
             Port::Pcap(socket) => Port::BadPcap(Box::new(Faults::new(socket, plan)?)),
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             Port::AfXdp(socket) => Port::BadAfXdp(Box::new(Faults::new(socket, plan)?)),
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            Port::Netmap(socket) => Port::BadNetmap(Box::new(Faults::new(socket, plan)?)),
             bad => bad,
         }))
     }
@@ -155,6 +177,8 @@ impl Sock {
             Port::BadPcap(bad) => Some(&**bad),
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             Port::BadAfXdp(bad) => Some(&**bad),
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            Port::BadNetmap(bad) => Some(&**bad),
             _ => None,
         }
     }
@@ -168,6 +192,8 @@ impl Sock {
             Port::Pcap(_) | Port::BadPcap(_) => "pcap",
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             Port::AfXdp(_) | Port::BadAfXdp(_) => "af_xdp",
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            Port::Netmap(_) | Port::BadNetmap(_) => "netmap",
         }
     }
 }

@@ -30,6 +30,9 @@ pub enum MetadataType {
     /// Of AF_XDP.
     #[cfg(all(target_os = "linux", feature = "af_xdp"))]
     AfXdp(crate::af_xdp::Meta),
+    /// Of netmap.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    Netmap(crate::netmap::Meta),
     /// Of libpcap.
     #[cfg(feature = "pcap")]
     Pcap(crate::pcap::Meta),
@@ -69,6 +72,8 @@ macro_rules! each {
             MetadataType::Mem($meta) => $what,
             #[cfg(all(target_os = "linux", feature = "af_xdp"))]
             MetadataType::AfXdp($meta) => $what,
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            MetadataType::Netmap($meta) => $what,
             #[cfg(feature = "pcap")]
             MetadataType::Pcap($meta) => $what,
             MetadataType::Other($meta) => $what,
