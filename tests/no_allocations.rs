@@ -221,3 +221,22 @@ fn any_over_af_xdp() {
     let make = |end| nethuns_rs::any::Sock::create(end, None, Default::default()).unwrap();
     everything_between("any over af_xdp", &make("af_xdp:left"), &make("af_xdp:right"));
 }
+
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+#[test]
+fn netmap() {
+    use nethuns_rs::netmap::Sock;
+    let make = |port: &str| Sock::create(&format!("netmap:{port}?emulated"), None, Default::default()).unwrap();
+    everything_between("netmap pipe", &make("no-allocations{1"), &make("no-allocations}1"));
+    everything_between("netmap VALE", &make("vale-no-allocations:a"), &make("vale-no-allocations:b"));
+}
+
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+#[test]
+fn any_over_netmap() {
+    let make = |end: char| {
+        let spec = format!("netmap:no-alloc-any{end}1?emulated");
+        nethuns_rs::any::Sock::create(&spec, None, Default::default()).unwrap()
+    };
+    everything_between("any over netmap", &make('{'), &make('}'));
+}

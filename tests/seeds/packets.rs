@@ -387,10 +387,21 @@ mod flags {
         let copy = AfXdpFlags::default().clone();
         assert!(format!("{copy:?}").starts_with("AfXdpFlags"));
     }
+
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    #[test]
+    fn netmap_flags() {
+        use nethuns_rs::netmap::NetmapFlags;
+        let NetmapFlags { extra_buf } = NetmapFlags::default();
+        let all: u32 = extra_buf;
+        assert_eq!(all, 1024);
+        let copy = NetmapFlags::default().clone();
+        assert!(format!("{copy:?}").starts_with("NetmapFlags"));
+    }
 }
 
 /// "Socket Types": the blocks run as they stand, on an interface that is called eth0.
-#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
+#[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp", feature = "netmap")))]
 mod socket_types {
     use crate::common::netns::Lab;
     use nethuns_rs::Result;
@@ -452,6 +463,43 @@ mod socket_types {
         Ok(())
     }
 
+    /// Needs a kernel module to run as it stands: without, it must say so. Then it runs on the emulation's cards.
+    #[cfg(feature = "netmap")]
+    #[test]
+    fn netmap_sock() -> Result<()> {
+        use nethuns_rs::Error;
+        fn block() -> Result<nethuns_rs::netmap::Sock> {
+            use nethuns_rs::api::Socket;
+
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            use nethuns_rs::netmap::{NetmapFlags, Sock};
+
+            #[rustfmt::skip]
+            let flags = NetmapFlags {
+                extra_buf: 1024,         // Extra buffer count
+            };
+
+            let socket = Sock::create("netmap:eth0", Some(0), flags)?;
+
+            Ok(socket)
+        }
+        use nethuns_rs::api::Socket;
+        use nethuns_rs::netmap::{self, NetmapFlags, Sock};
+        let Some(_lab) = lab("seeds::netmap_sock") else { return Ok(()) };
+        match block() {
+            Ok(socket) => {
+                let peer = Sock::create("netmap:eth1", None, NetmapFlags::default())?;
+                exchange(&socket, &peer);
+            }
+            Err(Error::Netmap(error)) => assert_eq!(error, netmap::Error::NoDevice),
+            Err(error) => return Err(error),
+        }
+        let socket = Sock::create("netmap:emu0?emulated", Some(0), NetmapFlags { extra_buf: 1024 })?;
+        let peer = Sock::create("netmap:emu1?emulated", None, NetmapFlags::default())?;
+        exchange(&socket, &peer);
+        Ok(())
+    }
+
     /// The usage blocks on real interfaces: both directions.
     fn exchange<S: nethuns_rs::api::Socket>(socket: &S, peer: &S) {
         use nethuns_rs::api::Interest;
@@ -480,6 +528,8 @@ fn modules_are_where_the_document_has_them() {
             Socket, Token,
         };
         use nethuns_rs::errors::{Error, Result};
+        #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+        use nethuns_rs::netmap::{Meta as NetmapMeta, NetmapFlags, Sock as NetmapSock};
         #[cfg(feature = "pcap")]
         use nethuns_rs::pcap::{Meta as PcapMeta, PcapFlags, Sock as PcapSock};
     }
