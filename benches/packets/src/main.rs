@@ -205,6 +205,29 @@ fn mem(bench: &Bench, report: &mut Report) {
     }
 }
 
+/// A netmap pipe of the emulation in one thread, against a loop over the same rings written by hand.
+fn netmap(bench: &Bench, report: &mut Report) {
+    for size in SIZES {
+        let Some(figure) = bench.wanted(format!("netmap pipe {size}B")) else { continue };
+        let rest = format!("--size {size} --packets {}", bench.options.pick(8_000_000, 640_000));
+        let contenders = [
+            bench.ours("ours", &format!("pipe netmap {rest}")),
+            bench.ours("any", &format!("pipe any-netmap {rest}")),
+            bench.ours("ring loop", &format!("pipe by-hand {rest}")),
+        ];
+        match race(&contenders, bench.pairs) {
+            Ok(samples) => {
+                let pair = |ours: usize| (samples[ours].as_slice(), samples[2].as_slice());
+                report.compare(&figure, "ns/packet", pair(0), "ring loop", Some(OF_C), Sample::cpu);
+                report.compare(format!("{figure} any"), "ns/packet", pair(1), "ring loop", None, Sample::cpu);
+                let heap = samples[0].iter().map(|s| s.allocations).sum();
+                report.limit(format!("{figure} heap"), "allocations", heap, 0.0, true);
+            }
+            Err(problem) => report.fail(figure, "ring loop", problem),
+        }
+    }
+}
+
 /// Batches of 32 tokens through pusher and popper against the same arrays through plain flume.
 fn channel(bench: &Bench, report: &mut Report) {
     for (threads, packets) in [("one", (6_400_000, 640_000)), ("two", (3_200_000, 640_000))] {
@@ -246,6 +269,7 @@ fn main() -> ExitCode {
     let mut report = Report::new("packets", &options);
     mem(&bench, &mut report);
     channel(&bench, &mut report);
+    netmap(&bench, &mut report);
     if let Some(lab) = Lab::enter("packets over interfaces") {
         lab.veth("sa0", "sb0", 1);
         lab.veth("oa0", "ob0", 1);

@@ -6,17 +6,21 @@
 //! packets-ours tx  BACKEND PORT SINK             send copies of a frame
 //! packets-ours fwd BACKEND SOURCE PORT OUT SINK  receive, swap the addresses, send on OUT
 //! packets-ours mem BACKEND                       send, receive, read, drop, on an in-memory wire
+//! packets-ours pipe BACKEND                      send a batch, receive, read, drop, on a netmap pipe of the emulation
 //! packets-ours channel nethuns|flume one|two     batches of tokens through a channel, in one thread or from one to another
 //! ```
 //!
-//! BACKEND is `af_xdp`, `pcap` or `mem`: the concrete socket; or `any-` before it: the same port through `any::Sock`.
+//! BACKEND is `af_xdp`, `pcap`, `netmap` or `mem`: the concrete socket; or `any-` before it: the same port through
+//! `any::Sock`. `pipe by-hand` is the peer of `pipe netmap`: a loop over the rings without the library's socket.
 
 mod channel;
 mod count;
+mod netmap;
 #[path = "../../../peers/raw/mod.rs"]
 mod raw;
 
 use nethuns_rs::api::{Socket, Token};
+use nethuns_rs::netmap as library_netmap;
 use nethuns_rs::{Result, af_xdp, any, mem, pcap};
 use raw::{Args, BATCH, Part, Source, WARM_UP};
 use std::hint::black_box;
@@ -129,6 +133,15 @@ where
             let (from, to) = (wire()?, wire()?);
             measured(args.packets, |_| fully(|_| mem_round(&from, &to, &packet, &mut sum)));
         }
+        ("pipe", []) => {
+            let [from, to] = netmap::ENDS.map(|end| S::create(end, None, S::Flags::default()));
+            let (from, to) = (from?, to?);
+            let packet = netmap::Placed::new(&packet);
+            measured(args.packets, |_| {
+                let sent = fully(|want| tx_burst(&from, want, packet.bytes(args.size)));
+                fully(|want| rx_burst(&to, want.min(sent), read, &mut sum))
+            });
+        }
         _ => usage(),
     }
     black_box(sum);
@@ -166,7 +179,7 @@ fn measured(packets: u64, mut round: impl FnMut(&mut Part) -> usize) {
 
 fn usage() -> ! {
     eprintln!(
-        "usage: packets-ours rx|tx|fwd [any-]af_xdp|[any-]pcap PORT… | mem [any-]mem | channel nethuns|flume one|two [--size N] [--packets N]"
+        "usage: packets-ours rx|tx|fwd [any-]af_xdp|[any-]pcap PORT… | mem [any-]mem | pipe [any-]netmap|by-hand | channel nethuns|flume one|two [--size N] [--packets N]"
     );
     std::process::exit(2)
 }
@@ -179,6 +192,8 @@ fn main() {
         (_, "af_xdp") => run::<af_xdp::Sock>(&args, first),
         (_, "pcap") => run::<pcap::Sock>(&args, first),
         (_, "mem") => run::<mem::Sock>(&args, first),
+        ("pipe", "by-hand") => netmap::by_hand(&args),
+        (_, "netmap") => run::<library_netmap::Sock>(&args, first),
         (_, through) => match through.strip_prefix("any-") {
             Some(backend) => run::<any::Sock>(&args, backend),
             None => usage(),
