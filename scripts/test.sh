@@ -2,7 +2,9 @@
 # All tests. Installs what it needs (Debian packages, by name), says what it does, ends with what was skipped and why.
 #
 #   scripts/test.sh            everything
-#   scripts/test.sh STEP...    some of: style features tests models sanitizer bench demo
+#   scripts/test.sh STEP...    some of: style features tests models sanitizer netmap bench demo
+#
+# NETHUNS_NETMAP_MODULE=path/to/netmap.ko   runs netmap's tests on that module too, in a guest (scripts/netmap-guest.sh)
 #
 # As root it also makes network namespaces of its own and runs the tests that need interfaces; without root those are
 # reported as skipped. With CI=true a skip is a failure, but for what CI's machine cannot have (a netmap module).
