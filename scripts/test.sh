@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$top" || exit
 
 steps=("$@")
-[ ${#steps[@]} = 0 ] && steps=(style features tests models sanitizer bench demo)
+[ ${#steps[@]} = 0 ] && steps=(style features tests models sanitizer netmap bench demo)
 
 need_library
 need_packages clang iproute2 ethtool tcpdump tshark iputils-ping shellcheck
@@ -72,7 +72,7 @@ tests() {
 skipped() { printf 'SKIPPED %s\n' "$*" >>"$NETHUNS_SKIP_LOG"; }
 
 # Each feature alone, and all of them.
-sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--features full")
+sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--features full")
 
 step_style() {
   say "style: formatting, shell scripts"
@@ -94,7 +94,7 @@ step_features() {
   installed=$(rustup target list --installed 2>/dev/null || true)
   for target in x86_64-unknown-freebsd x86_64-apple-darwin x86_64-pc-windows-gnu; do
     if grep -qx "$target" <<<"$installed"; then
-      check "cargo check for $target" cargo check -p nethuns-rs --target "$target" --no-default-features --features pcap
+      check "cargo check for $target" cargo check -p nethuns-rs --target "$target" --no-default-features --features pcap,netmap
     else
       echo "  --    cargo check for $target: not here (rustup target add $target)"
     fi
@@ -119,7 +119,7 @@ step_models() {
 }
 
 step_sanitizer() {
-  say "sanitizer: AddressSanitizer over the tests of api, pool, mem and af_xdp"
+  say "sanitizer: AddressSanitizer over the tests of api, pool, mem, af_xdp and netmap"
   local host
   host=$(rustc -vV | awk '/^host:/ {print $2}')
   if ! cargo +nightly --version >/dev/null 2>&1; then
@@ -137,7 +137,17 @@ step_sanitizer() {
     case $name in tools | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
   done
   RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
-    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp --lib "${which[@]}"
+    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap --lib "${which[@]}"
+}
+
+step_netmap() {
+  say "netmap: its tests on a real module, in a guest"
+  if [ -n "${NETHUNS_NETMAP_MODULE:-}" ]; then
+    check "netmap-guest.sh" ./scripts/netmap-guest.sh "$NETHUNS_NETMAP_MODULE"
+  else
+    # Says itself that it skips.
+    ./scripts/netmap-guest.sh >/dev/null
+  fi
 }
 
 step_bench() {
@@ -154,7 +164,7 @@ step_demo() {
 }
 
 for step in "${steps[@]}"; do
-  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests models sanitizer bench demo"
+  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests models sanitizer netmap bench demo"
   "step_$step"
 done
 

@@ -245,7 +245,11 @@ impl Mapping {
 
     /// Zeroed memory of our own; pages come into being when they are touched.
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
-        Self::new(len, libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE, -1)
+        #[cfg(target_os = "linux")]
+        const LAZY: libc::c_int = libc::MAP_NORESERVE;
+        #[cfg(not(target_os = "linux"))]
+        const LAZY: libc::c_int = 0;
+        Self::new(len, libc::MAP_PRIVATE | libc::MAP_ANON | LAZY, -1)
     }
 
     fn new(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {

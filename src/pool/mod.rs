@@ -435,6 +435,7 @@ impl PoolContext {
     }
 
     /// Takes a frame back by its number. The caller owns it, or gives it for one that has left the pool.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
     #[inline(always)]
     pub(crate) fn put_frame(&self, frame: u32) {
         match &self.local {

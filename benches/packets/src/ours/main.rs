@@ -139,7 +139,7 @@ where
             let packet = netmap::Placed::new(&packet);
             measured(args.packets, |_| {
                 let sent = fully(|want| tx_burst(&from, want, packet.bytes(args.size)));
-                fully(|want| rx_burst(&to, want.min(sent), read, &mut sum))
+                fully(|want| rx_burst(&to, want.min(sent), head, &mut sum))
             });
         }
         _ => usage(),
