@@ -204,16 +204,18 @@ done </load
 grep -q "^$main " /proc/modules || { echo "guest: $main is not among the loaded modules"; end 71; }
 echo "guest: $main.ko is loaded"
 
-ip link set lo up
+# By their paths: busybox has an ip of its own, which knows no veth pairs.
+/bin/ip link set lo up
 # A veth pair, its ends without offloads, with carrier.
-if ip link add nveth0 type veth peer name nveth1; then
+if /bin/ip link add nveth0 type veth peer name nveth1; then
   for end in nveth0 nveth1; do
-    ethtool -K "$end" tx off rx off tso off gso off gro off >/dev/null 2>&1
-    echo 1 >"/proc/sys/net/ipv6/conf/$end/disable_ipv6" 2>/dev/null
-    ip link set "$end" up promisc on
+    /bin/ethtool -K "$end" tx off rx off tso off gso off gro off >/dev/null 2>&1
+    [ ! -e "/proc/sys/net/ipv6/conf/$end" ] || echo 1 >"/proc/sys/net/ipv6/conf/$end/disable_ipv6"
+    /bin/ip link set "$end" up promisc on
   done
-  ip address add 198.18.0.1/30 dev nveth0
+  /bin/ip address add 198.18.0.1/30 dev nveth0
   for _ in $(seq 50); do [ "$(cat /sys/class/net/nveth0/carrier 2>/dev/null)" = 1 ] && break; sleep 0.1; done
+  echo "guest: veth pair nveth0, nveth1, carrier $(cat /sys/class/net/nveth0/carrier)"
   export NETHUNS_NETMAP_VETH=nveth0,nveth1
 else
   echo "guest: no veth here"
@@ -241,22 +243,23 @@ fi
 # Tools, each in a process of its own: only a real module connects those. Not when a filter chose some tests.
 tool() {
   echo "guest: $1 -> $2"
-  meter "$2" --count 20000 --idle-timeout 20s >/tmp/meter 2>&1 &
+  meter "$2" --count "$4" --idle-timeout 20s >/tmp/meter 2>&1 &
   local meter=$! ok=0
   sleep 2
-  timeout 120 pkt-gen "$1" --count 20000 --rate "$3" >/tmp/gen 2>&1 || ok=$?
+  timeout 120 pkt-gen "$1" --count "$4" --rate "$3" >/tmp/gen 2>&1 || ok=$?
   wait "$meter" || ok=$?
   tail -n 3 /tmp/gen /tmp/meter
   [ "$ok" = 0 ] || { echo "guest: $1 -> $2 failed ($ok)"; status=$ok; }
 }
 if [ ! -e /selftest ] && [ ! -s /arguments ]; then
-  tool "netmap:tool{1" "netmap:tool}1" max
+  tool "netmap:tool{1" "netmap:tool}1" max 20000
   # A switch drops what its receiver is too slow for.
-  tool "netmap:vale4:a" "netmap:vale4:b" 2k
+  tool "netmap:vale4:a" "netmap:vale4:b" 1k 5000
   echo "guest: forward from pipe to pipe"
   forward "netmap:tool{2" "netmap:tool{3" --count 20000 --idle-timeout 20s >/tmp/forward 2>&1 &
-  sleep 2
-  tool "netmap:tool}2" "netmap:tool}3" 20k
+  forwarder=$!
+  tool "netmap:tool}2" "netmap:tool}3" 20k 20000
+  wait "$forwarder" || { echo "guest: forward failed"; status=1; }
   tail -n 3 /tmp/forward
 fi
 end "$status"
@@ -275,7 +278,7 @@ boot() {
   timeout --foreground "$timeout" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${NETHUNS_GUEST_CPUS:-2}" \
     -m "${NETHUNS_GUEST_MEMORY:-1024}" -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -kernel "$kernel" -initrd "$work/initramfs.gz" \
-    -append "console=ttyS0 quiet panic=-1 rdinit=/init tsc=reliable tsc_early_khz=$khz mitigations=off" \
+    -append "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init tsc=reliable tsc_early_khz=$khz mitigations=off" \
     </dev/null 2>&1 | tr -d '\r' | tee "$log" | grep -v '^NETHUNS-GUEST-EXIT' || true
   status=$(grep -o 'NETHUNS-GUEST-EXIT [0-9]*' "$log" | tail -1 | cut -d' ' -f2)
   if [ -z "$status" ]; then
@@ -294,6 +297,7 @@ fi
 
 echo emulated >"$root/selftest"
 boot || die "self-test: the tests failed on the emulation in the guest"
+grep -q 'veth pair nveth0, nveth1, carrier 1' "$work/serial.log" || die "self-test: the guest made no veth pair"
 say "now without a netmap behind /dev/netmap: this must fail"
 echo kernel >"$root/selftest"
 printf '%s\n' a_ring_is_opened_once >"$root/arguments"

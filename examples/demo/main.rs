@@ -33,6 +33,9 @@ struct Args {
     /// Bytes of a frame without FCS
     #[arg(short, long, value_name = "BYTES", default_value_t = 60)]
     size: usize,
+    /// Ports instead of the two wires in memory: from the first to the second, from the third to the fourth
+    #[arg(long, num_args = 4, value_name = "PORT", conflicts_with = "account")]
+    ports: Vec<String>,
     /// Only make the closing table, from the logs (--log) of pkt-gen, forward and meter, in this order
     #[arg(long, num_args = 2.., value_name = "FILE")]
     account: Vec<PathBuf>,
@@ -78,14 +81,18 @@ fn in_memory(args: &Args, loud: &Output, stop: &Stop) -> Result<Account, Failure
     let quiet = OutputArgs { quiet: true, log: None, ..args.output.clone() };
     let quiet = Output::new("demo", &quiet, stop)?;
     // Deep queues: a machine with few CPUs may leave a thread waiting for a while.
-    let port = |n| format!("mem:demo-{n}?frames=65536&queue=32768");
-    let (first, second) = (port(1), port(2));
-    let generator = open(&first, loud)?;
-    let ends = (open(&first, loud)?, open(&second, loud)?);
-    let metered = open(&second, loud)?;
+    let wire = |n| format!("mem:demo-{n}?frames=65536&queue=32768");
+    let ports = match args.ports.as_slice() {
+        [] => [wire(1), wire(1), wire(2), wire(2)],
+        given => std::array::from_fn(|n| given[n].clone()),
+    };
+    let [out, arrived, on, last] = ports.each_ref();
+    let generator = open(out, loud)?;
+    let ends = (open(arrived, loud)?, open(on, loud)?);
+    let metered = open(last, loud)?;
 
     let plan = generate::Plan {
-        port: "mem:demo-1".into(),
+        port: out.clone(),
         template,
         stream: Some(1),
         count: None,
@@ -101,8 +108,8 @@ fn in_memory(args: &Args, loud: &Output, stop: &Stop) -> Result<Account, Failure
     let (sent_all, forwarded_all) = (Stop::default(), Stop::default());
     let (show, hide, first_over, second_over) = (loud, &quiet, &sent_all, &forwarded_all);
     let (sent, forwarded, received) = std::thread::scope(|scope| {
-        let forwarder = scope.spawn(move || forward_all(ends, args, hide, first_over));
-        let meter = scope.spawn(move || meter_all(metered, args, show, second_over));
+        let forwarder = scope.spawn(move || forward_all(ends, [arrived, on], args, hide, first_over));
+        let meter = scope.spawn(move || meter_all(metered, last, args, show, second_over));
         let sent = generate::run(&generator, &plan, &quiet, stop);
         sent_all.when_idle();
         let forwarded = join(forwarder.join());
@@ -120,9 +127,15 @@ fn join<T>(outcome: std::thread::Result<Result<T, Failure>>) -> Result<T, Failur
     outcome.unwrap_or_else(|_| Err(Failure::new("a thread failed")))
 }
 
-fn forward_all((from, to): (Sock, Sock), args: &Args, output: &Output, stop: &Stop) -> Result<Forwarded, Failure> {
+fn forward_all(
+    (from, to): (Sock, Sock),
+    ports: [&String; 2],
+    args: &Args,
+    output: &Output,
+    stop: &Stop,
+) -> Result<Forwarded, Failure> {
     let plan = forward::Plan {
-        ports: ["mem:demo-1".into(), "mem:demo-2".into()],
+        ports: ports.map(Clone::clone),
         both: false,
         swap: true,
         patience: Duration::from_millis(100),
@@ -139,9 +152,9 @@ fn forward_all((from, to): (Sock, Sock), args: &Args, output: &Output, stop: &St
     summaries.into_iter().next().ok_or_else(|| Failure::new("no summary of the forwarder"))
 }
 
-fn meter_all(socket: Sock, args: &Args, output: &Output, stop: &Stop) -> Result<Received, Failure> {
+fn meter_all(socket: Sock, port: &str, args: &Args, output: &Output, stop: &Stop) -> Result<Received, Failure> {
     let plan = meter::Plan {
-        port: "mem:demo-2".into(),
+        port: port.to_owned(),
         count: None,
         duration: None,
         idle: None,

@@ -24,6 +24,27 @@ fn the_demo_accounts_for_every_packet() {
     assert_eq!(account["faults"].as_array().map(Vec::len), Some(0), "{account}");
 }
 
+/// Generator, forwarder and meter over netmap's emulation, whose ports meet within one process.
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+#[test]
+fn the_demo_over_netmap() {
+    let pipes = ["netmap:demo{1", "netmap:demo}1", "netmap:demo{2", "netmap:demo}2"];
+    let switches = ["netmap:vale0:a", "netmap:vale0:b", "netmap:vale1:c", "netmap:vale1:d"];
+    for ports in [pipes, switches] {
+        let ports = ports.map(|port| format!("{port}?emulated"));
+        let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+        let more = ["--duration", "1s", "--rate", "5k", "--json"];
+        let ended = good("demo", &[&["--ports"], &ports[..], &more].concat());
+        let lines = ended.lines();
+        let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+        let [sent, _, received] = of("summary")[..] else { panic!("three summaries\n{}", ended.out) };
+        assert!(number(sent, "packets") > 500, "{sent}");
+        assert_eq!(number(received, "order.received"), number(sent, "packets"), "{received}");
+        let [account] = of("account")[..] else { panic!("one account\n{}", ended.out) };
+        assert_eq!(account["faults"].as_array().map(Vec::len), Some(0), "{account}");
+    }
+}
+
 #[test]
 fn flat_out_losses_are_accounted_for_too() {
     let ended = good("demo", &["--duration", "500ms", "--rate", "max", "--size", "200"]);
