@@ -147,8 +147,9 @@ impl Ring {
     #[inline(always)]
     pub(super) unsafe fn slot(&self, at: u32) -> Slot {
         debug_assert!(at < self.num_slots);
-        // SAFETY: inside the ring, as the caller vouches; nobody writes it meanwhile.
-        unsafe { (&raw const (*self.slots.as_ptr().add(at as usize)).slot).read() }
+        // One load, not three. SAFETY: inside the ring, as the caller vouches, and aligned, since slots are 16 bytes on
+        // multiples of 8; nobody writes it meanwhile; a slot is eight bytes without padding, and any bytes are one.
+        unsafe { std::mem::transmute::<u64, Slot>(self.slots.as_ptr().add(at as usize).cast::<u64>().read()) }
     }
 
     /// # Safety
