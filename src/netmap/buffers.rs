@@ -27,7 +27,13 @@ impl Buffers {
     /// Whether a slot names a buffer that exists and a length that fits it.
     #[inline(always)]
     pub(super) fn hold(&self, slot: Slot) -> bool {
-        slot.buf_idx.wrapping_sub(FIRST_BUFFER) < self.usable && u32::from(slot.len) <= self.size
+        self.exist(slot.buf_idx) && u32::from(slot.len) <= self.size
+    }
+
+    /// Whether there is a buffer of this index that a slot may name.
+    #[inline(always)]
+    pub(super) fn exist(&self, index: u32) -> bool {
+        index.wrapping_sub(FIRST_BUFFER) < self.usable
     }
 
     pub(super) fn size(&self) -> usize {

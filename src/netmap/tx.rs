@@ -83,30 +83,31 @@ impl Tx {
         done: &mut (u64, u64),
     ) -> Option<&'a [u8]> {
         let (ring, buffers) = (self.ring, *buffers);
-        let (mut at, tail) = (self.head.get(), self.tail.get());
+        let (first, tail) = (self.head.get(), self.tail.get());
+        let mut at = first;
         let left = loop {
             if at == tail || packet.len() > longest {
                 break Some(packet);
             }
             // SAFETY: before `tail`, the slot is ours.
             let slot = unsafe { ring.slot(at) };
-            let new = Slot { len: packet.len() as u16, flags: 0, ..slot };
-            if !buffers.hold(new) {
+            if !buffers.exist(slot.buf_idx) {
                 break Some(packet);
             }
+            done.1 += packet.len() as u64;
             // SAFETY: the buffer exists and is this slot's; the packet is no longer than a frame.
             unsafe {
+                ring.set_slot(at, Slot { len: packet.len() as u16, flags: 0, ..slot });
+                at = ring.next(at);
                 buffers.fill(slot.buf_idx, packet);
-                ring.set_slot(at, new);
             }
-            at = ring.next(at);
-            *done = (done.0 + 1, done.1 + packet.len() as u64);
             match more.next() {
                 Some(next) => packet = next,
                 None => break None,
             }
         };
         self.head.set(at);
+        done.0 += u64::from(ring.distance(first, at));
         left
     }
 
