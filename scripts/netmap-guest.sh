@@ -18,12 +18,13 @@
 # In the guest: the module is loaded; then come the tests of tests/netmap.rs on pipes, VALE switches, and a veth pair with
 # a kernel peer and the host's rings; then the tools, each in a process of its own.
 #
-# Other settings: NETHUNS_GUEST_MEMORY (MiB, 1024), NETHUNS_GUEST_TIMEOUT (seconds, 900), NETHUNS_GUEST_CPUS (2).
+# Other settings: NETHUNS_GUEST_MEMORY (MiB, 1536), NETHUNS_GUEST_TIMEOUT (seconds, 900), NETHUNS_GUEST_CPUS (2).
 # The self-test takes a module of the kernel package (dummy.ko) for netmap.ko and runs the tests on the emulation in the
 # guest; then it lets them fail, and wants to see that.
 set -euo pipefail
 # shellcheck source=lib/setup.sh
 . "$(dirname "$0")/lib/setup.sh"
+from=$PWD
 cd "$top"
 
 work=$top/target/netmap-guest
@@ -39,7 +40,10 @@ case $module in
   --selftest) selftest=yes ;;
   -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
   -*) die "what is $module? see --help" ;;
-  *) [ -r "$module" ] || die "there is no module $module" ;;
+  *)
+    [[ $module == /* ]] || module=$from/$module
+    [ -r "$module" ] || die "there is no module $module"
+    ;;
 esac
 
 need_library
@@ -130,6 +134,7 @@ add_program() {
   local library
   cp -L "$1" "$root/bin/$2"
   chmod 755 "$root/bin/$2"
+  strip --strip-debug "$root/bin/$2" 2>/dev/null || true
   { ldd "$1" 2>/dev/null || true; } | grep -oE '/[^ ]+' | while read -r library; do
     [ -e "$root$library" ] || { mkdir -p "$root$(dirname "$library")"; cp -L "$library" "$root$library"; }
   done
@@ -164,7 +169,7 @@ mkdir -p "$root"/{bin,modules,proc,sys,dev,tmp,etc,run}
 ln -s bin "$root/sbin"
 cp "$(command -v busybox)" "$root/bin/busybox"
 add_program "$tests" tests
-for tool in pkt-gen meter forward; do add_program "target/debug/examples/$tool" "$tool"; done
+for tool in pkt-gen meter forward; do add_program "${CARGO_TARGET_DIR:-target}/debug/examples/$tool" "$tool"; done
 add_program "$(command -v ip)" ip
 add_program "$(command -v ethtool)" ethtool
 veth=$(module_file veth)
@@ -276,7 +281,7 @@ boot() {
   say "booting $(basename "$kernel") in QEMU (no KVM needed; at most ${timeout}s)"
   # The clock of the guest is the time stamp counter of the host, whose rate it cannot measure here.
   timeout --foreground "$timeout" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${NETHUNS_GUEST_CPUS:-2}" \
-    -m "${NETHUNS_GUEST_MEMORY:-1024}" -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+    -m "${NETHUNS_GUEST_MEMORY:-1536}" -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -kernel "$kernel" -initrd "$work/initramfs.gz" \
     -append "console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init tsc=reliable tsc_early_khz=$khz mitigations=off" \
     </dev/null 2>&1 | tr -d '\r' | tee "$log" | grep -v '^NETHUNS-GUEST-EXIT' || true
