@@ -7,6 +7,7 @@
 //! | [`mem`] | an in-memory wire without privileges, and a fault injector over any socket |
 //! | `pcap` | libpcap: live capture and injection, capture files as ports (feature `pcap`) |
 //! | `af_xdp` | AF_XDP sockets on Linux (feature `af_xdp`) |
+//! | `dpdk` | DPDK on Linux: cards by PCI address, and its virtual devices (feature `dpdk`) |
 //! | [`any`] | a backend chosen at run time by its port spec |
 //! | [`errors`] | one [`errors::Error`] for all of them |
 //!
@@ -42,6 +43,10 @@ pub mod pcap;
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "af_xdp")))]
 pub mod af_xdp;
+
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "dpdk")))]
+pub mod dpdk;
 
 pub use errors::{Error, Result};
 

@@ -1,0 +1,250 @@
+//! Bursts: mbufs between the driver and the program, many at a time.
+#![allow(unsafe_code)]
+
+use super::mbuf::Mbuf;
+use super::meta::{Clock, Meta};
+use super::pool::{Adopted, Context};
+use super::thread;
+use crate::api::{Context as _, Token};
+use dpdk_sys as sys;
+use std::cell::{Cell, UnsafeCell};
+
+/// Packets that are asked of the driver at once. What `dpdk-testpmd` takes is 32; vector drivers like powers of two.
+pub(super) const RX: usize = 64;
+/// Packets that are handed to the driver at once.
+pub(super) const TX: usize = 32;
+/// Packets that a socket keeps for a driver that has no room.
+const QUEUED: usize = 64;
+
+/// Received packets that nobody has yet. They are nobody's loan: dropped, they go home as they came.
+pub(super) struct Received {
+    mbufs: [*mut sys::rte_mbuf; RX],
+    at: usize,
+    len: usize,
+    pub(super) queue: u16,
+}
+
+// SAFETY: mbufs may be moved between threads; these are referred to from here only.
+unsafe impl Send for Received {}
+
+impl Received {
+    pub(super) const fn empty() -> Self {
+        Self { mbufs: [std::ptr::null_mut(); RX], at: 0, len: 0, queue: 0 }
+    }
+
+    /// Asks the driver for up to `max` packets. What was left over before must have been taken.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, port: u16, queue: u16, max: usize) -> usize {
+        debug_assert_eq!(self.at, self.len);
+        thread::ensure();
+        let max = max.min(RX) as u16;
+        // SAFETY: the port is started and the queue this socket's alone (`Claim`); room for `max` pointers.
+        let n = unsafe { sys::nd_rx_burst(port, queue, self.mbufs.as_mut_ptr(), max) };
+        (self.at, self.len, self.queue) = (0, usize::from(n), queue);
+        self.len
+    }
+
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Option<Mbuf> {
+        let mbuf = *self.mbufs.get(self.at).filter(|_| self.at < self.len)?;
+        self.at += 1;
+        Some(Mbuf(mbuf))
+    }
+
+    #[inline(always)]
+    pub(super) fn left(&self) -> usize {
+        self.len - self.at
+    }
+}
+
+impl Drop for Received {
+    #[inline]
+    fn drop(&mut self) {
+        while let Some(mbuf) = self.next() {
+            // SAFETY: received and lent to nobody.
+            unsafe { sys::nd_free(mbuf.0) }
+        }
+    }
+}
+
+/// How metadata are read out of an mbuf.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader {
+    /// Where the device writes its timestamp, and the flag that says so.
+    pub(super) field: Option<(usize, u64)>,
+    /// Nanoseconds per tick of it; 0 if it counts something of the device's own.
+    pub(super) unit: u64,
+}
+
+/// Makes a token of a received packet. `now`: the time of the burst, if stamps are wanted.
+///
+/// # Safety
+///
+/// The packet was received and is the caller's, who gives it up. The caller has counted it as lent.
+#[inline(always)]
+pub(super) unsafe fn lend(
+    ctx: &Context,
+    mbuf: Mbuf,
+    queue: u16,
+    reader: Reader,
+    now: Option<u64>,
+) -> Result<(Token, Meta), Adopted> {
+    // SAFETY: as the caller vouches; the frame adopted is ours, single and whole, so that its data length is the
+    // packet's. The dynamic field lies within the mbuf (rte_mbuf_dyn.h).
+    unsafe {
+        let mbuf = match ctx.pool().adopt(mbuf) {
+            Adopted::Frame(mbuf) => mbuf,
+            lost => return Err(lost),
+        };
+        let mut meta = Meta {
+            flags: mbuf.ol_flags(),
+            timestamp: now.unwrap_or(0),
+            packet_type: mbuf.packet_type(),
+            rss: mbuf.rss(),
+            vlan: mbuf.vlan_tci(),
+            outer_vlan: mbuf.vlan_tci_outer(),
+            queue,
+            clock: if now.is_some() { Clock::Unix } else { Clock::None },
+        };
+        if let Some((offset, flag)) = reader.field {
+            if meta.flags & flag != 0 {
+                let ticks = mbuf.0.byte_add(offset).cast::<u64>().read_unaligned();
+                meta.timestamp = ticks * reader.unit.max(1);
+                meta.clock = if reader.unit == 0 { Clock::Device } else { Clock::Unix };
+            }
+        }
+        let token = Token::new(mbuf.0.expose_provenance(), mbuf.data_len().into(), ctx.pool_id());
+        Ok((token, meta))
+    }
+}
+
+/// What is put into an mbuf that is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Orders {
+    pub(super) flags: u64,
+    pub(super) lengths: u64,
+    pub(super) vlan: u16,
+}
+
+/// Packets on their way to the driver.
+pub(super) struct Outgoing {
+    mbufs: UnsafeCell<[*mut sys::rte_mbuf; QUEUED]>,
+    len: Cell<usize>,
+    /// Packets that the driver has taken.
+    pub(super) taken: Cell<u64>,
+    /// Packets that it refused for good.
+    pub(super) refused: Cell<u64>,
+    port: u16,
+    queue: u16,
+    /// Packets carry orders that the driver wants to look at first.
+    prepare: bool,
+}
+
+// SAFETY: mbufs may be moved between threads; these are referred to from here only.
+unsafe impl Send for Outgoing {}
+
+impl Outgoing {
+    pub(super) fn new(port: u16, queue: u16, prepare: bool) -> Self {
+        Self {
+            mbufs: UnsafeCell::new([std::ptr::null_mut(); QUEUED]),
+            len: Cell::new(0),
+            taken: Cell::new(0),
+            refused: Cell::new(0),
+            port,
+            queue,
+            prepare,
+        }
+    }
+
+    /// Whether there is room for one more; makes some if need be.
+    #[inline(always)]
+    pub(super) fn has_room(&self) -> bool {
+        self.len.get() < QUEUED || {
+            self.push_out();
+            self.len.get() < QUEUED
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.len.get()
+    }
+
+    /// Queues a packet of `len` bytes.
+    ///
+    /// # Safety
+    ///
+    /// The frame is single, whole, and the caller's, who gives it up; `len` is within its room. There is room
+    /// ([`has_room`](Self::has_room)).
+    #[inline(always)]
+    pub(super) unsafe fn push(&self, mbuf: Mbuf, len: u32, orders: Orders) {
+        let at = self.len.get();
+        debug_assert!(at < QUEUED);
+        // SAFETY: as the caller vouches; nobody else refers to the array.
+        unsafe {
+            mbuf.set_len(len);
+            mbuf.set_ol_flags(orders.flags);
+            if orders.flags != 0 {
+                mbuf.set_vlan_tci(orders.vlan);
+                mbuf.set_tx_offload(orders.lengths);
+            }
+            (*self.mbufs.get())[at] = mbuf.0;
+        }
+        self.len.set(at + 1);
+        if at + 1 == TX {
+            self.push_out();
+        }
+    }
+
+    /// Hands over what is queued; keeps what the driver has no room for.
+    #[inline]
+    pub(super) fn push_out(&self) {
+        thread::ensure();
+        let len = self.len.get();
+        if len == 0 {
+            return;
+        }
+        // SAFETY: nobody else refers to the array: the driver does not call back.
+        let mbufs = unsafe { &mut *self.mbufs.get() };
+        let mut at = 0;
+        while at < len {
+            let ready = if self.prepare { self.prepared(&mut mbufs[at..len]) } else { len - at };
+            if ready == 0 {
+                // The first one is one that the driver cannot send.
+                // SAFETY: still ours; freed once.
+                unsafe { sys::nd_free(mbufs[at]) };
+                self.refused.set(self.refused.get() + 1);
+                at += 1;
+                continue;
+            }
+            // SAFETY: the port is started and the queue this socket's alone; `ready` frames that are given up as far as
+            // the driver takes them.
+            let n = unsafe { sys::nd_tx_burst(self.port, self.queue, mbufs[at..].as_mut_ptr(), ready as u16) };
+            if n == 0 {
+                break;
+            }
+            at += usize::from(n);
+            self.taken.set(self.taken.get() + u64::from(n));
+        }
+        if at != 0 {
+            mbufs.copy_within(at..len, 0);
+            self.len.set(len - at);
+        }
+    }
+
+    /// How many of the first packets the driver is content with.
+    #[cold]
+    fn prepared(&self, mbufs: &mut [*mut sys::rte_mbuf]) -> usize {
+        // SAFETY: as in `push_out`; the driver may write to the packets' checksums.
+        unsafe { sys::nd_tx_prepare(self.port, self.queue, mbufs.as_mut_ptr(), mbufs.len() as u16) }.into()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        for mbuf in &self.mbufs.get_mut()[..self.len.get()] {
+            // SAFETY: queued and never handed over.
+            unsafe { sys::nd_free(*mbuf) }
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The socket.
+#![allow(unsafe_code)]
+
+use super::DpdkFlags;
+use super::burst::{Orders, Outgoing, RX, Reader, Received, lend};
+use super::config::{Config, Timestamps};
+use super::device::{OVERHEAD, TX_CHECKSUM};
+use super::meta::Meta;
+use super::offload::{TxOffload, checksums};
+use super::pool::{Adopted, Context, PoolRef, mbuf};
+use super::port::Claim;
+use super::ready::{Interrupts, Naps, Ticker};
+use crate::api::{
+    Context as _, Interest, LinkInfo, Mode, Offloads, Payload, PortSpec, RxDrops, Socket, Stats, Token, TxDrops,
+};
+use crate::errors::{Error, Refused, Result};
+use dpdk_sys as sys;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One port of DPDK, or one queue of it.
+pub struct Sock {
+    // The order matters when it is dropped: interrupts and packets before the port, the port before the frames.
+    interrupts: Option<Interrupts>,
+    ticker: Ticker,
+    /// Packets received by `recv_token` and `wait`, which take a burst and want one.
+    stash: RefCell<Received>,
+    out: Outgoing,
+    /// Which queue is looked at first.
+    turn: Cell<usize>,
+    claim: Claim,
+    ctx: Context,
+    port: u16,
+    reader: Reader,
+    stamp: bool,
+    /// Every packet's checksums are left to the port.
+    checksum: bool,
+    longest: usize,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    rx_packets: Cell<u64>,
+    rx_bytes: Cell<u64>,
+    no_frame: Cell<u64>,
+    too_long: Cell<u64>,
+    tx_packets: Cell<u64>,
+    tx_bytes: Cell<u64>,
+}
+
+#[inline(always)]
+fn add(cell: &Cell<u64>, n: u64) {
+    cell.set(cell.get() + n);
+}
+
+/// Puts back, when it is dropped, what could not be lent, and counts what was: `f` may panic.
+struct Burst<'a> {
+    sock: &'a Sock,
+    packets: Received,
+    /// Counted as lent in advance.
+    left: usize,
+    bytes: u64,
+    count: u64,
+}
+
+impl Drop for Burst<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.left != 0 {
+            self.sock.ctx.lent(-(self.left as isize));
+        }
+        add(&self.sock.counters.rx_packets, self.count);
+        add(&self.sock.counters.rx_bytes, self.bytes);
+    }
+}
+
+impl Sock {
+    fn open(portspec: &str, queue: Option<usize>, flags: DpdkFlags, share: Option<&PoolRef>) -> Result<Self> {
+        let spec = PortSpec::parse_for(portspec, "dpdk")?;
+        let config = Config::read(&spec, flags)?;
+        let claim = Claim::open(&spec, queue, config, share)?;
+        let port = &claim.port;
+        let (plan, config, id) = (&port.plan, &port.config, port.device.id());
+        let interrupts =
+            if config.interrupts { Some(Interrupts::new(id, &claim.queues, port.device.driver())?) } else { None };
+        let offloads = plan.sends(TX_CHECKSUM | sys::ND_ETH_TX_OFFLOAD_VLAN_INSERT);
+        // The drivers of these count in units of the system clock; a card counts its own ticks.
+        let unit = match port.device.driver() {
+            "net_pcap" => 1000,
+            "net_af_packet" => 1,
+            _ => 0,
+        };
+        Ok(Self {
+            interrupts,
+            ticker: Ticker::new()?,
+            stash: RefCell::new(Received::empty()),
+            out: Outgoing::new(id, claim.tx_queue(), offloads),
+            turn: Cell::new(0),
+            ctx: Context::attach(port.pool.clone()),
+            port: id,
+            reader: Reader { field: plan.timestamp, unit },
+            stamp: config.timestamps == Timestamps::Software,
+            checksum: config.tx_checksum,
+            longest: (usize::from(plan.mtu) + OVERHEAD).min(port.pool.longest()),
+            counters: Counters::default(),
+            claim,
+        })
+    }
+
+    /// The extended statistics of the port, by their names in DPDK.
+    #[must_use]
+    pub fn xstats(&self) -> Vec<(String, u64)> {
+        self.claim.port.device.all_xstats()
+    }
+
+    /// The driver behind the port, such as `net_af_packet`.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        self.claim.port.device.driver()
+    }
+
+    /// Sends a payload of this socket's pool and has the port do something to it on its way out.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_payload`](Socket::send_payload); [`Error::Unsupported`] if the option for it is not on. The payload
+    /// comes back with the error.
+    pub fn send_payload_with<'ctx>(
+        &self,
+        payload: Payload<'ctx, Context>,
+        offload: TxOffload,
+    ) -> std::result::Result<(), Refused<Payload<'ctx, Context>>> {
+        let plan = &self.claim.port.plan;
+        let missing = if offload.vlan.is_some() && !plan.sends(sys::ND_ETH_TX_OFFLOAD_VLAN_INSERT) {
+            Some("vlan_insert")
+        } else if offload.checksum && !plan.sends(TX_CHECKSUM) {
+            Some("tx_checksum")
+        } else {
+            None
+        };
+        let refuse = |error, payload| Err(Refused::new(error, payload));
+        if let Some(option) = missing {
+            let what = format!("offloading without `{option}`");
+            return refuse(Error::unsupported(what, format!("open the port with `?{option}`")), payload);
+        }
+        if payload.pool_id() != self.ctx.pool_id() {
+            let help = "copy it into a frame of this socket (`alloc`)";
+            return refuse(Error::unsupported("offloading for a frame of another pool", help), payload);
+        }
+        if let Err(error) = self.admit(payload.len()) {
+            return refuse(error, payload);
+        }
+        let mut orders = self.orders(offload.checksum || self.checksum, &payload);
+        if let Some(vlan) = offload.vlan {
+            orders.vlan = vlan;
+            orders.flags |= sys::ND_MBUF_F_TX_VLAN;
+        }
+        self.push(payload.into_token(), orders);
+        Ok(())
+    }
+
+    /// What the port is to do to a packet.
+    #[inline(always)]
+    fn orders(&self, checksum: bool, packet: &[u8]) -> Orders {
+        match if checksum { checksums(packet) } else { None } {
+            Some(request) => Orders { flags: request.flags, lengths: request.lengths, vlan: 0 },
+            None => Orders::default(),
+        }
+    }
+
+    /// Whether a packet of `len` bytes can be sent now.
+    #[inline(always)]
+    fn admit(&self, len: usize) -> Result<()> {
+        if len > self.longest {
+            return Err(Error::TooBigPacket(len));
+        }
+        if !self.out.has_room() {
+            return Err(Error::RingFull);
+        }
+        Ok(())
+    }
+
+    /// Queues a frame of this pool. It was admitted.
+    #[inline(always)]
+    fn push(&self, token: Token, orders: Orders) {
+        let len = token.size();
+        let mbuf = mbuf(token.into_desc());
+        add(&self.counters.tx_packets, 1);
+        add(&self.counters.tx_bytes, len.into());
+        self.ctx.lent(-1);
+        // SAFETY: the token was the loan, of this pool (callers check), and only whole frames are lent; its length is
+        // within the room, as `Token::new` and `resize` vouch. `admit` has found room.
+        unsafe { self.out.push(mbuf, len, orders) }
+    }
+
+    /// Packets received and lost on the way into a frame.
+    #[cold]
+    fn lost(&self, how: &Adopted) {
+        match how {
+            Adopted::TooLong => add(&self.counters.too_long, 1),
+            _ => add(&self.counters.no_frame, 1),
+        }
+    }
+
+    /// Asks the queues in turn. 0 if none had a packet.
+    #[inline(always)]
+    fn receive(&self, into: &mut Received, max: usize) -> usize {
+        let queues = &self.claim.queues;
+        if let [queue] = queues[..] {
+            return into.fill(self.port, queue, max);
+        }
+        for _ in 0..queues.len() {
+            let turn = self.turn.get();
+            self.turn.set(if turn + 1 == queues.len() { 0 } else { turn + 1 });
+            let n = into.fill(self.port, queues[turn], max);
+            if n != 0 {
+                return n;
+            }
+        }
+        0
+    }
+
+    /// Nothing came: the frames at hand are more useful to the driver, and a loop that sleeps may do so.
+    #[cold]
+    fn idle(&self) {
+        self.ctx.spill(0);
+        self.ticker.acknowledge();
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Option<u64> {
+        if !self.stamp {
+            return None;
+        }
+        SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos() as u64)
+    }
+
+    /// Lends a burst, packet by packet.
+    #[inline(always)]
+    fn hand_out(&self, packets: Received, f: &mut impl FnMut(Token, Meta)) -> usize {
+        let now = self.now();
+        let n = packets.left();
+        self.ctx.lent(n as isize);
+        let mut burst = Burst { sock: self, packets, left: n, bytes: 0, count: 0 };
+        let queue = burst.packets.queue;
+        while let Some(mbuf) = burst.packets.next() {
+            // SAFETY: just received, and given up; it is counted as lent.
+            match unsafe { lend(&self.ctx, mbuf, queue, self.reader, now) } {
+                Ok((token, meta)) => {
+                    burst.left -= 1;
+                    burst.count += 1;
+                    burst.bytes += u64::from(token.size());
+                    f(token, meta);
+                }
+                Err(how) => self.lost(&how),
+            }
+        }
+        burst.count as usize
+    }
+
+    /// The next packet of the stash, which is filled if it is empty.
+    #[inline(always)]
+    fn from_stash(&self) -> Result<(Token, Meta)> {
+        let mut stash = self.stash.borrow_mut();
+        loop {
+            let Some(mbuf) = stash.next() else {
+                if self.receive(&mut stash, RX / 2) == 0 {
+                    self.idle();
+                    return Err(Error::NoPacket);
+                }
+                continue;
+            };
+            // SAFETY: received, and given up.
+            match unsafe { lend(&self.ctx, mbuf, stash.queue, self.reader, self.now()) } {
+                Ok((token, meta)) => {
+                    self.ctx.lent(1);
+                    add(&self.counters.rx_packets, 1);
+                    add(&self.counters.rx_bytes, token.size().into());
+                    return Ok((token, meta));
+                }
+                Err(how) => self.lost(&how),
+            }
+        }
+    }
+
+    /// Whether a packet is waiting; takes a burst if need be.
+    fn is_readable(&self) -> bool {
+        let mut stash = self.stash.borrow_mut();
+        stash.left() != 0 || self.receive(&mut stash, RX / 2) != 0
+    }
+
+    fn copy(&self, packet: &[u8]) -> Result<()> {
+        self.admit(packet.len())?;
+        let mut frame = self.ctx.alloc(packet.len())?;
+        frame.copy_from_slice(packet);
+        let orders = self.orders(self.checksum, packet);
+        self.push(frame.into_token(), orders);
+        Ok(())
+    }
+}
+
+impl Socket for Sock {
+    type Context = Context;
+    type Metadata = Meta;
+    type Flags = DpdkFlags;
+
+    fn create(portspec: &str, queue: Option<usize>, flags: DpdkFlags) -> Result<Self> {
+        Self::open(portspec, queue, flags, None)
+    }
+
+    fn create_sharing(&self, portspec: &str, queue: Option<usize>, flags: DpdkFlags) -> Result<Self> {
+        Self::open(portspec, queue, flags, Some(self.ctx.pool()))
+    }
+
+    #[inline]
+    fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    #[inline]
+    fn recv_token(&self) -> Result<(Token, Meta)> {
+        self.from_stash()
+    }
+
+    #[inline]
+    fn recv_each(&self, max: usize, mut f: impl FnMut(Token, Meta)) -> Result<usize> {
+        let mut n = 0;
+        while n < max {
+            let left = self.stash.try_borrow().map_or(0, |stash| stash.left());
+            if left != 0 {
+                let (token, meta) = self.from_stash()?;
+                n += 1;
+                f(token, meta);
+                continue;
+            }
+            let mut packets = Received::empty();
+            if self.receive(&mut packets, max - n) == 0 {
+                break;
+            }
+            n += self.hand_out(packets, &mut f);
+        }
+        if n == 0 {
+            self.idle();
+        }
+        Ok(n)
+    }
+
+    #[inline]
+    fn send(&self, packet: &[u8]) -> Result<()> {
+        self.copy(packet)
+    }
+
+    #[inline]
+    fn flush(&self) {
+        self.out.push_out();
+    }
+
+    #[inline]
+    fn alloc(&self, len: usize) -> Result<Payload<'_, Context>> {
+        if len > self.longest {
+            return Err(Error::TooBigPacket(len));
+        }
+        self.ctx.alloc(len)
+    }
+
+    #[inline]
+    fn send_token(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
+        if token.pool_id() == self.ctx.pool_id() {
+            if let Err(error) = self.admit(token.size() as usize) {
+                return Err(Refused::new(error, token));
+            }
+            let orders = match self.checksum {
+                false => Orders::default(),
+                true => token.peek(|packet| self.orders(true, packet)).unwrap_or_default(),
+            };
+            self.push(token, orders);
+            return Ok(());
+        }
+        match token.peek(|packet| self.copy(packet)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Refused::new(error, token)),
+            None => Err(Refused::new(Error::unsupported("sending a token", "its pool is gone"), token)),
+        }
+    }
+
+    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
+        let mut naps = Naps::new(timeout);
+        loop {
+            if interest != Interest::Readable && self.out.has_room() || interest != Interest::Writable && self.is_readable() {
+                return Ok(true);
+            }
+            self.idle();
+            match (&self.interrupts, interest) {
+                (Some(interrupts), Interest::Readable) => {
+                    if naps.left().is_some_and(|left| left.is_zero()) {
+                        return Ok(false);
+                    }
+                    interrupts.arm();
+                    // What came between the look and the arming raises none.
+                    let left = if self.is_readable() { Some(Duration::ZERO) } else { naps.left() };
+                    let source = interrupts.wait(left);
+                    source.map_err(|source| Error::System { what: "epoll_wait".into(), help: String::new(), source })?;
+                }
+                _ if naps.pause() => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    fn drain(&self, timeout: Duration) -> Result<bool> {
+        let mut naps = Naps::new(Some(timeout));
+        loop {
+            self.flush();
+            // SAFETY: the port is started and the queue this socket's. Drivers that cannot do it say so.
+            unsafe { sys::rte_eth_tx_done_cleanup(self.port, self.claim.tx_queue(), 0) };
+            if self.out.len() == 0 && self.stats().tx_pending() == 0 {
+                return Ok(true);
+            }
+            if !naps.pause() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let (counters, port, base) = (&self.counters, &self.claim.port, &self.claim.port.base);
+        let now = port.device.stats();
+        let queue = usize::from(self.claim.tx_queue());
+        let taken = self.out.taken.get();
+        // A driver that does not count by queue leaves 0 there: what it took is all that is known then.
+        let sent = match base.q_opackets.get(queue) {
+            _ if self.claim.is_sole() => now.opackets - base.opackets,
+            Some(before) if now.q_opackets[queue] != 0 => now.q_opackets[queue] - before,
+            _ => taken,
+        };
+        let sent = sent.min(taken);
+        let failed = now.oerrors.saturating_sub(base.oerrors).min(taken - sent);
+        // What is the port's and no queue's is told once, by the socket that opened it.
+        let of_port = |now: u64, before: u64| if self.claim.first { now.saturating_sub(before) } else { 0 };
+        let errors = of_port(now.ierrors, base.ierrors);
+        let oversize = if self.claim.first { port.oversize().min(errors) } else { 0 };
+        Stats {
+            rx_packets: counters.rx_packets.get(),
+            rx_bytes: counters.rx_bytes.get(),
+            rx_truncated: 0,
+            rx_dropped: RxDrops {
+                ring_full: of_port(now.imissed, base.imissed),
+                no_frame: of_port(now.rx_nombuf, base.rx_nombuf) + counters.no_frame.get(),
+                oversize: oversize + counters.too_long.get(),
+                invalid: errors - oversize,
+                ..RxDrops::default()
+            },
+            tx_submitted: counters.tx_packets.get(),
+            tx_packets: sent,
+            tx_bytes: counters.tx_bytes.get(),
+            tx_dropped: TxDrops { interface: failed, invalid: self.out.refused.get(), ..TxDrops::default() },
+        }
+    }
+
+    fn link(&self) -> Result<LinkInfo> {
+        let port = &self.claim.port;
+        let (device, plan) = (&port.device, &port.plan);
+        let (speed_mbps, carrier) = device.link();
+        Ok(LinkInfo {
+            name: port.name.clone(),
+            index: Some(device.info().if_index).filter(|index| *index != 0),
+            mac: device.mac(),
+            mtu: if port.config.mtu.is_some() { Some(plan.mtu.into()) } else { device.mtu().map(u32::from) },
+            speed_mbps,
+            carrier,
+            rx_queues: Some(plan.rx_queues.into()),
+            tx_queues: Some(plan.tx_queues.into()),
+            offloads: Offloads {
+                rx_checksum: Some(port.config.rx_checksum),
+                tx_checksum: Some(plan.sends(TX_CHECKSUM)),
+                rx_vlan: Some(plan.receives(sys::ND_ETH_RX_OFFLOAD_VLAN_STRIP)),
+                tx_vlan: Some(plan.sends(sys::ND_ETH_TX_OFFLOAD_VLAN_INSERT)),
+                ..Offloads::default()
+            },
+        })
+    }
+
+    fn frames_in_flight(&self) -> Option<usize> {
+        Some(self.ctx.pool().in_flight())
+    }
+
+    fn mode(&self) -> Mode {
+        let port = &self.claim.port;
+        let zero_copy = match self.driver() {
+            "net_ring" => Some(true),
+            // These copy between the kernel, a file or a peer and the mbuf; of AF_XDP only its driver knows.
+            "net_af_packet" | "net_pcap" | "net_tap" | "net_memif" | "net_virtio_user" => Some(false),
+            driver if driver.starts_with("net_af_xdp") || driver == "net_null" => None,
+            _ => Some(true),
+        };
+        Mode {
+            backend: "dpdk",
+            port: port.name.clone(),
+            queues: self.claim.queues.iter().map(|queue| u32::from(*queue)).collect(),
+            frames: port.pool.count(),
+            frame_size: port.pool.frame_size(),
+            zero_copy,
+            multi_buffer: port.plan.scatter,
+            hugepages: super::Eal::running().is_some_and(super::Eal::hugepages),
+            tx_checksum: port.plan.sends(TX_CHECKSUM),
+            promiscuous: port.plan.promiscuous,
+            notes: port.notes.clone(),
+            ..Mode::default()
+        }
+    }
+}
+
+impl Drop for Sock {
+    fn drop(&mut self) {
+        self.out.push_out();
+    }
+}
+
+impl fmt::Debug for Sock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sock").field("port", &self.claim.port.name).field("queues", &self.claim.queues).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Sock {
+    /// With `interrupts`, the descriptor of the driver's; otherwise a timer that fires every half millisecond, and is
+    /// silent again once a receive has found nothing.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.arm();
+            return interrupts.fd().as_fd();
+        }
+        self.ticker.fd().as_fd()
+    }
+}
