@@ -3,7 +3,6 @@
 
 use super::config::bad_option;
 use super::log::quietly;
-use super::mbuf::Mbuf;
 use crate::errors::{Error, Result};
 use dpdk_sys as sys;
 use std::collections::HashMap;
@@ -277,29 +276,15 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         for ring in self.rings.iter().flatten() {
-            drain(|mbufs, n| {
-                // SAFETY: no port refers to the ring any more; the frames in it are nobody else's.
-                unsafe { sys::nd_ring_pop(ring.as_ptr(), mbufs, u32::from(n)) as u16 }
-            });
-            // SAFETY: empty, and of nobody.
-            unsafe { sys::rte_ring_free(ring.as_ptr()) }
-        }
-    }
-}
-
-/// Sends home every packet that `pop` yields; not for ever, if somebody is still sending.
-pub(super) fn drain(mut pop: impl FnMut(*mut *mut sys::rte_mbuf, u16) -> u16) {
-    const BURST: u16 = 32;
-    const BURSTS: u32 = 4096;
-    let mut mbufs = [std::ptr::null_mut(); BURST as usize];
-    for _ in 0..BURSTS {
-        let n = pop(mbufs.as_mut_ptr(), BURST);
-        if n == 0 {
-            return;
-        }
-        for mbuf in &mbufs[..usize::from(n)] {
-            // SAFETY: just taken out of a ring, and so the caller's; freed to the pool it came from.
-            unsafe { sys::nd_free(Mbuf(*mbuf).0) }
+            let mut mbuf = std::ptr::null_mut();
+            // SAFETY: no port refers to the ring any more, and the frames in it are nobody else's: each goes home to the
+            // pool it came from; then the ring is empty, and of nobody.
+            unsafe {
+                while sys::nd_ring_pop(ring.as_ptr(), &mut mbuf, 1) != 0 {
+                    sys::nd_free(mbuf);
+                }
+                sys::rte_ring_free(ring.as_ptr());
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::mbuf::Mbuf;
 use super::meta::{Clock, Meta};
-use super::pool::{Adopted, Context};
+use super::pool::{Adopted, Context, mbuf};
 use super::thread;
 use crate::api::{Context as _, Token};
 use dpdk_sys as sys;
@@ -44,11 +44,12 @@ impl Received {
         self.len
     }
 
+    /// The next packet: whoever has it lends it ([`lend`]) or leaks it.
     #[inline(always)]
-    pub(super) fn next(&mut self) -> Option<Mbuf> {
+    pub(super) fn next(&mut self) -> Option<Packet> {
         let mbuf = *self.mbufs.get(self.at).filter(|_| self.at < self.len)?;
         self.at += 1;
-        Some(Mbuf(mbuf))
+        Some(Packet(Mbuf(mbuf)))
     }
 
     #[inline(always)]
@@ -60,12 +61,17 @@ impl Received {
 impl Drop for Received {
     #[inline]
     fn drop(&mut self) {
-        while let Some(mbuf) = self.next() {
+        while let Some(Packet(mbuf)) = self.next() {
             // SAFETY: received and lent to nobody.
             unsafe { sys::nd_free(mbuf.0) }
         }
     }
 }
+
+/// A received packet, owned.
+#[derive(Debug)]
+#[must_use = "its frame is lost"]
+pub(super) struct Packet(Mbuf);
 
 /// How metadata are read out of an mbuf.
 #[derive(Clone, Copy, Debug)]
@@ -76,23 +82,19 @@ pub(super) struct Reader {
     pub(super) unit: u64,
 }
 
-/// Makes a token of a received packet. `now`: the time of the burst, if stamps are wanted.
-///
-/// # Safety
-///
-/// The packet was received and is the caller's, who gives it up. The caller has counted it as lent.
+/// Makes a token of a received packet; the caller counts it as lent. `now`: the time of the burst, if stamps are wanted.
 #[inline(always)]
-pub(super) unsafe fn lend(
+pub(super) fn lend(
     ctx: &Context,
-    mbuf: Mbuf,
+    packet: Packet,
     queue: u16,
     reader: Reader,
     now: Option<u64>,
 ) -> Result<(Token, Meta), Adopted> {
-    // SAFETY: as the caller vouches; the frame adopted is ours, single and whole, so that its data length is the
-    // packet's. The dynamic field lies within the mbuf (rte_mbuf_dyn.h).
+    // SAFETY: the packet is ours and given up; the frame adopted is ours, single and whole, so that its data length is
+    // the packet's. The dynamic field lies within the mbuf (rte_mbuf_dyn.h).
     unsafe {
-        let mbuf = match ctx.pool().adopt(mbuf) {
+        let mbuf = match ctx.pool().adopt(packet.0) {
             Adopted::Frame(mbuf) => mbuf,
             lost => return Err(lost),
         };
@@ -136,6 +138,8 @@ pub(super) struct Outgoing {
     pub(super) refused: Cell<u64>,
     port: u16,
     queue: u16,
+    /// The pool whose frames it sends.
+    pool: u32,
     /// Packets carry orders that the driver wants to look at first.
     prepare: bool,
 }
@@ -144,7 +148,7 @@ pub(super) struct Outgoing {
 unsafe impl Send for Outgoing {}
 
 impl Outgoing {
-    pub(super) fn new(port: u16, queue: u16, prepare: bool) -> Self {
+    pub(super) fn new(port: u16, queue: u16, pool: u32, prepare: bool) -> Self {
         Self {
             mbufs: UnsafeCell::new([std::ptr::null_mut(); QUEUED]),
             len: Cell::new(0),
@@ -152,6 +156,7 @@ impl Outgoing {
             refused: Cell::new(0),
             port,
             queue,
+            pool,
             prepare,
         }
     }
@@ -170,25 +175,28 @@ impl Outgoing {
         self.len.get()
     }
 
-    /// Queues a packet of `len` bytes.
+    /// Queues the packet of a token of this socket's pool.
     ///
-    /// # Safety
+    /// # Panics
     ///
-    /// The frame is single, whole, and the caller's, who gives it up; `len` is within its room. There is room
-    /// ([`has_room`](Self::has_room)).
+    /// If the token is of another pool, or there is no room: [`has_room`](Self::has_room) tells.
     #[inline(always)]
-    pub(super) unsafe fn push(&self, mbuf: Mbuf, len: u32, orders: Orders) {
+    pub(super) fn push(&self, token: Token, orders: Orders) {
+        assert!(token.pool_id() == self.pool);
         let at = self.len.get();
-        debug_assert!(at < QUEUED);
-        // SAFETY: as the caller vouches; nobody else refers to the array.
+        let len = token.size();
+        // SAFETY: the token was the loan of a frame of our pool, where only whole frames are lent; `Token::new` and
+        // `resize` vouch for its length. Nobody else refers to the array, and the index is checked.
         unsafe {
+            let slot = &mut (*self.mbufs.get())[at];
+            let mbuf = mbuf(token.into_desc());
             mbuf.set_len(len);
             mbuf.set_ol_flags(orders.flags);
             if orders.flags != 0 {
                 mbuf.set_vlan_tci(orders.vlan);
                 mbuf.set_tx_offload(orders.lengths);
             }
-            (*self.mbufs.get())[at] = mbuf.0;
+            *slot = mbuf.0;
         }
         self.len.set(at + 1);
         if at + 1 == TX {
@@ -230,6 +238,12 @@ impl Outgoing {
             mbufs.copy_within(at..len, 0);
             self.len.set(len - at);
         }
+    }
+
+    /// Asks the driver to take note of what has left. Many cannot say.
+    pub(super) fn clean_up(&self) {
+        // SAFETY: the port is started and the queue this socket's alone.
+        unsafe { sys::rte_eth_tx_done_cleanup(self.port, self.queue, 0) };
     }
 
     /// How many of the first packets the driver is content with.

@@ -7,16 +7,16 @@
 //! ```text
 //!   probe ─▶ configure ─▶ queues ─▶ start ─▶ … ─▶ drain (rings) ─▶ stop ─▶ close ─▶ remove ─▶ pool
 //! ```
-#![allow(unsafe_code)]
 
 use super::attach::{self, Kind, WireEnd};
+use super::burst::{RX, Received};
 use super::config::{Config, Timestamps};
 use super::device::{Device, Plan};
 use super::eal::Eal;
 use super::pool::{self, Big, HEADROOM, Pool, PoolRef};
 use crate::api::PortSpec;
 use crate::errors::{Error, Result};
-use dpdk_sys as sys;
+use dpdk_sys::rte_eth_stats;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub(super) struct Port {
     pub(super) pool: PoolRef,
     wire: Option<WireEnd>,
     /// What `rte_eth_stats` said at the start.
-    pub(super) base: sys::rte_eth_stats,
+    pub(super) base: rte_eth_stats,
     /// Ids of the extended statistics that count packets too long for the port.
     oversize: Vec<u64>,
     pub(super) notes: Vec<String>,
@@ -243,10 +243,13 @@ impl Port {
         if self.device.driver() == "net_ring" {
             // The driver frees its rings without looking what is in them.
             for queue in 0..self.plan.rx_queues {
-                attach::drain(|mbufs, n| {
-                    // SAFETY: the port runs and the queue exists; its socket is gone, so nobody else receives from it.
-                    unsafe { sys::nd_rx_burst(self.device.id(), queue, mbufs, n) }
-                });
+                // Nobody has the queue any more; what is left over goes home as it is dropped.
+                let mut left = Received::empty();
+                let mut bursts = 0;
+                while left.fill(self.device.id(), queue, RX) != 0 && bursts < 1024 {
+                    bursts += 1;
+                    left = Received::empty();
+                }
             }
         }
         drop(Closer { id: self.device.id(), wire: self.wire.clone(), armed: true });

@@ -1,5 +1,4 @@
 //! The socket.
-#![allow(unsafe_code)]
 
 use super::DpdkFlags;
 use super::burst::{Orders, Outgoing, RX, Reader, Received, lend};
@@ -7,7 +6,7 @@ use super::config::{Config, Timestamps};
 use super::device::{OVERHEAD, TX_CHECKSUM};
 use super::meta::Meta;
 use super::offload::{TxOffload, checksums};
-use super::pool::{Adopted, Context, PoolRef, mbuf};
+use super::pool::{Adopted, Context, PoolRef};
 use super::port::Claim;
 use super::ready::{Interrupts, Naps, Ticker};
 use crate::api::{
@@ -97,7 +96,7 @@ impl Sock {
             interrupts,
             ticker: Ticker::new()?,
             stash: RefCell::new(Received::empty()),
-            out: Outgoing::new(id, claim.tx_queue(), offloads),
+            out: Outgoing::new(id, claim.tx_queue(), port.pool.id(), offloads),
             turn: Cell::new(0),
             ctx: Context::attach(port.pool.clone()),
             port: id,
@@ -186,14 +185,10 @@ impl Sock {
     /// Queues a frame of this pool. It was admitted.
     #[inline(always)]
     fn push(&self, token: Token, orders: Orders) {
-        let len = token.size();
-        let mbuf = mbuf(token.into_desc());
         add(&self.counters.tx_packets, 1);
-        add(&self.counters.tx_bytes, len.into());
+        add(&self.counters.tx_bytes, token.size().into());
         self.ctx.lent(-1);
-        // SAFETY: the token was the loan, of this pool (callers check), and only whole frames are lent; its length is
-        // within the room, as `Token::new` and `resize` vouch. `admit` has found room.
-        unsafe { self.out.push(mbuf, len, orders) }
+        self.out.push(token, orders);
     }
 
     /// Packets received and lost on the way into a frame.
@@ -223,11 +218,15 @@ impl Sock {
         0
     }
 
-    /// Nothing came: the frames at hand are more useful to the driver, and a loop that sleeps may do so.
+    /// Nothing came: the frames at hand are more useful to the driver, and a loop that sleeps on the descriptor may.
     #[cold]
     fn idle(&self) {
         self.ctx.spill(0);
         self.ticker.acknowledge();
+        if self.out.len() != 0 {
+            // The driver had no room when it was asked last.
+            self.out.push_out();
+        }
     }
 
     #[inline(always)]
@@ -246,9 +245,8 @@ impl Sock {
         self.ctx.lent(n as isize);
         let mut burst = Burst { sock: self, packets, left: n, bytes: 0, count: 0 };
         let queue = burst.packets.queue;
-        while let Some(mbuf) = burst.packets.next() {
-            // SAFETY: just received, and given up; it is counted as lent.
-            match unsafe { lend(&self.ctx, mbuf, queue, self.reader, now) } {
+        while let Some(packet) = burst.packets.next() {
+            match lend(&self.ctx, packet, queue, self.reader, now) {
                 Ok((token, meta)) => {
                     burst.left -= 1;
                     burst.count += 1;
@@ -266,15 +264,14 @@ impl Sock {
     fn from_stash(&self) -> Result<(Token, Meta)> {
         let mut stash = self.stash.borrow_mut();
         loop {
-            let Some(mbuf) = stash.next() else {
+            let Some(packet) = stash.next() else {
                 if self.receive(&mut stash, RX / 2) == 0 {
                     self.idle();
                     return Err(Error::NoPacket);
                 }
                 continue;
             };
-            // SAFETY: received, and given up.
-            match unsafe { lend(&self.ctx, mbuf, stash.queue, self.reader, self.now()) } {
+            match lend(&self.ctx, packet, stash.queue, self.reader, self.now()) {
                 Ok((token, meta)) => {
                     self.ctx.lent(1);
                     add(&self.counters.rx_packets, 1);
@@ -414,8 +411,7 @@ impl Socket for Sock {
         let mut naps = Naps::new(Some(timeout));
         loop {
             self.flush();
-            // SAFETY: the port is started and the queue this socket's. Drivers that cannot do it say so.
-            unsafe { sys::rte_eth_tx_done_cleanup(self.port, self.claim.tx_queue(), 0) };
+            self.out.clean_up();
             if self.out.len() == 0 && self.stats().tx_pending() == 0 {
                 return Ok(true);
             }
