@@ -1,4 +1,4 @@
-//! From a name to a device of DPDK, and back: probing, the rings between two ports, removal.
+//! From a name to a device of DPDK: probing, and the rings between two ports.
 #![allow(unsafe_code)]
 
 use super::config::bad_option;
@@ -159,12 +159,6 @@ fn drivers() -> Vec<String> {
     }
     names.sort_unstable();
     names
-}
-
-/// Takes the device back from DPDK, after its port was closed.
-pub(super) fn remove(device: NonNull<sys::rte_device>) {
-    // SAFETY: the device is one that was probed, and its port is closed; called once (see `Port::close`).
-    let _ = quietly(|| unsafe { sys::rte_dev_remove(device.as_ptr()) });
 }
 
 /// A pair of rings, or of rings per queue, between two ports of this process.

@@ -1,15 +1,13 @@
 //! One device of DPDK: what it can do, how it is set up, what it counts.
 #![allow(unsafe_code)]
 
-use super::attach;
 use super::config::{Config, Timestamps, bad_option};
 use super::log::quietly;
 use super::pool::Mempool;
 use crate::errors::{Error, Result};
 use dpdk_sys as sys;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::ptr::NonNull;
 
 /// Bytes of a frame beyond the MTU: Ethernet header and two VLAN tags.
 pub(super) const OVERHEAD: usize = 14 + 8;
@@ -78,6 +76,32 @@ const RX_CHECKSUM: u64 =
     sys::ND_ETH_RX_OFFLOAD_IPV4_CKSUM | sys::ND_ETH_RX_OFFLOAD_UDP_CKSUM | sys::ND_ETH_RX_OFFLOAD_TCP_CKSUM;
 pub(super) const TX_CHECKSUM: u64 =
     sys::ND_ETH_TX_OFFLOAD_IPV4_CKSUM | sys::ND_ETH_TX_OFFLOAD_UDP_CKSUM | sys::ND_ETH_TX_OFFLOAD_TCP_CKSUM;
+
+/// Does a step where its driver expects it. The control connection of memif is served by EAL's interrupt thread, and the
+/// driver does not lock against it: starting or closing a port while its peer comes or goes crashes in either. On that
+/// thread itself, which also runs alarms, one comes after the other.
+fn on_control_thread(driver: &str, step: impl FnOnce() -> i32 + Send + 'static) -> i32 {
+    type Job = (Box<dyn FnOnce() -> i32 + Send>, std::sync::mpsc::SyncSender<i32>);
+    unsafe extern "C" fn run(job: *mut c_void) {
+        // SAFETY: the box that was leaked below; the alarm fires once.
+        let (step, done) = *unsafe { Box::from_raw(job.cast::<Job>()) };
+        let _ = done.send(step());
+    }
+    if driver != "net_memif" {
+        return step();
+    }
+    let (done, outcome) = std::sync::mpsc::sync_channel(1);
+    let job: Job = (Box::new(step), done);
+    let job = Box::into_raw(Box::new(job));
+    // SAFETY: EAL runs; the function takes the job and frees it.
+    let code = unsafe { sys::rte_eal_alarm_set(1, Some(run), job.cast()) };
+    if code != 0 {
+        // SAFETY: no alarm was set: the job is still ours.
+        drop(unsafe { Box::from_raw(job) });
+        return code;
+    }
+    outcome.recv().unwrap_or(-libc::EIO)
+}
 
 impl Device {
     pub(super) fn new(id: u16) -> Result<Self> {
@@ -264,27 +288,29 @@ impl Device {
     }
 
     pub(super) fn start(&self, name: &str) -> Result<()> {
+        let id = self.id;
         // SAFETY: configured, with every queue set up.
-        let step = || unsafe { sys::rte_eth_dev_start(self.id) };
+        let step = || on_control_thread(&self.driver, move || unsafe { sys::rte_eth_dev_start(id) });
         self.take(&format!("starting {name}"), "check that the interface is there and up", step)
     }
 
     /// Stops, closes and removes a port, in this order.
     pub(super) fn close(id: u16) {
-        let mut info = sys::rte_eth_dev_info::default();
-        // SAFETY: the port is open, and nobody receives or sends on it any more: its last claim is going, or its first
-        // never came about. Closing frees what its queues hold, while their pool still lives.
-        let device = unsafe {
-            sys::rte_eth_dev_info_get(id, &mut info);
-            let _ = quietly(|| {
-                sys::rte_eth_dev_stop(id);
-                sys::rte_eth_dev_close(id)
-            });
-            NonNull::new(info.device)
-        };
-        if let Some(device) = device {
-            attach::remove(device);
-        }
+        let Ok(device) = Self::new(id) else { return };
+        let _ = quietly(|| {
+            on_control_thread(&device.driver, move || {
+                let mut info = sys::rte_eth_dev_info::default();
+                // SAFETY: the port is open, and nobody receives or sends on it any more: its last claim is going, or its
+                // first never came about. Closing frees what its queues hold, while their pool still lives; the device
+                // stays until it is removed.
+                unsafe {
+                    sys::rte_eth_dev_info_get(id, &mut info);
+                    sys::rte_eth_dev_stop(id);
+                    sys::rte_eth_dev_close(id);
+                    if info.device.is_null() { 0 } else { sys::rte_dev_remove(info.device) }
+                }
+            })
+        });
     }
 
     /// Makes one step of the set-up.
