@@ -174,7 +174,7 @@ impl Device {
         plan.tell_mtu = mtu <= info.max_mtu && u32::from(mtu) + overhead <= info.max_rx_pktlen.max(1518 + 8);
         if !plan.tell_mtu {
             // How long a packet may be is a matter of the interface or the arguments here.
-            if ["net_af_packet", "net_pcap", "net_af_xdp", "net_ring", "net_null"].contains(&self.driver.as_str()) {
+            if ["net_af_packet", "net_pcap", "net_af_xdp", "net_memif", "net_ring", "net_null"].contains(&self.driver.as_str()) {
                 plan.notes.push(format!("the MTU of {mtu} is known to the socket only, not to the device"));
             } else {
                 let most = u32::from(info.max_mtu).min(info.max_rx_pktlen.saturating_sub(overhead));
@@ -182,7 +182,9 @@ impl Device {
             }
         }
         let room = usize::from(config.flags.mbuf_default_buf_size) - super::pool::HEADROOM;
-        plan.scatter = usize::from(mtu) + OVERHEAD > room && info.rx_offload_capa & sys::ND_ETH_RX_OFFLOAD_SCATTER != 0;
+        let scatters = info.rx_offload_capa & sys::ND_ETH_RX_OFFLOAD_SCATTER != 0;
+        // Memif does it without being asked, or saying that it can.
+        plan.scatter = usize::from(mtu) + OVERHEAD > room && (scatters || self.driver == "net_memif");
         Ok(())
     }
 
@@ -192,11 +194,13 @@ impl Device {
             (config.rx_checksum, RX_CHECKSUM, "rx_checksum"),
             (config.vlan_strip, sys::ND_ETH_RX_OFFLOAD_VLAN_STRIP, "vlan_strip"),
             (hardware, sys::ND_ETH_RX_OFFLOAD_TIMESTAMP, "timestamps=hw"),
-            (plan.scatter, sys::ND_ETH_RX_OFFLOAD_SCATTER, "mtu"),
         ] {
             if wanted {
                 plan.rx_offloads |= self.offload(option, bits, info.rx_offload_capa)?;
             }
+        }
+        if plan.scatter {
+            plan.rx_offloads |= info.rx_offload_capa & sys::ND_ETH_RX_OFFLOAD_SCATTER;
         }
         for (wanted, bits, option) in [
             (config.tx_checksum, TX_CHECKSUM, "tx_checksum"),

@@ -21,6 +21,7 @@
 
 use super::DpdkFlags;
 use super::eal::Eal;
+use super::log::quietly;
 use super::mbuf::Mbuf;
 use crate::api::{BufferDesc, Context as ContextTrait, Payload, Token};
 use crate::errors::{Error, Result};
@@ -74,12 +75,13 @@ unsafe impl Sync for Mempool {}
 impl Mempool {
     fn new(name: &str, count: u32, cache: u32, buffer: u16) -> Result<Self> {
         let c_name = CString::new(name).map_err(|_| Error::Unknown)?;
-        // SAFETY: EAL runs; the names are C strings that are copied.
-        let raw = unsafe {
-            sys::rte_pktmbuf_pool_create_by_ops(c_name.as_ptr(), count, cache, 0, buffer, -1, c"ring_mt_rts".as_ptr())
-        };
-        // SAFETY: plain read of this thread's rte_errno.
-        let raw = NonNull::new(raw).ok_or_else(|| no_pool(count, buffer, unsafe { sys::nd_errno() }))?;
+        let ops = c"ring_mt_rts".as_ptr();
+        // SAFETY: EAL runs; the names are C strings that are copied. Then a read of this thread's rte_errno.
+        let ((raw, errno), _) = quietly(|| unsafe {
+            let raw = sys::rte_pktmbuf_pool_create_by_ops(c_name.as_ptr(), count, cache, 0, buffer, -1, ops);
+            (raw, sys::nd_errno())
+        });
+        let raw = NonNull::new(raw).ok_or_else(|| no_pool(count, buffer, errno))?;
         let mut pieces: Vec<(usize, usize)> = Vec::new();
         // SAFETY: the callback is given the vector, which outlives the call.
         unsafe { sys::rte_mempool_mem_iter(raw.as_ptr(), Some(note_piece), (&raw mut pieces).cast()) };

@@ -212,7 +212,9 @@ impl Port {
         // A port that cannot scatter receives into big frames only.
         let share = if plan.scatter { config.flags.num_mbufs / 8 } else { config.flags.num_mbufs };
         let count = config.big_mbufs.unwrap_or(share.max(64));
-        (longest > room).then(|| Big { count, len: longest.min(usize::from(u16::MAX) - HEADROOM) as u16 })
+        // Some to spare: drivers that copy out of a ring want a buffer for the longest slot of it.
+        let len = longest.next_multiple_of(2048).min(usize::from(u16::MAX) - HEADROOM);
+        (longest > room).then_some(Big { count, len: len as u16 })
     }
 
     /// Whether a further socket wants the port as it is.
