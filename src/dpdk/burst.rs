@@ -3,11 +3,14 @@
 
 use super::mbuf::Mbuf;
 use super::meta::{Clock, Meta};
-use super::pool::{Adopted, Context, mbuf};
+use super::pool::{Adopted, Context, Tally, mbuf};
 use super::thread;
 use crate::api::{Context as _, Token};
 use dpdk_sys as sys;
 use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Packets that are asked of the driver at once. What `dpdk-testpmd` takes is 32; vector drivers like powers of two.
 pub(super) const RX: usize = 64;
@@ -18,7 +21,8 @@ const QUEUED: usize = 64;
 
 /// Received packets that nobody has yet. They are nobody's loan: dropped, they go home as they came.
 pub(super) struct Received {
-    mbufs: [*mut sys::rte_mbuf; RX],
+    /// Those from `at` to `len` are there.
+    mbufs: [MaybeUninit<*mut sys::rte_mbuf>; RX],
     at: usize,
     len: usize,
     pub(super) queue: u16,
@@ -28,8 +32,9 @@ pub(super) struct Received {
 unsafe impl Send for Received {}
 
 impl Received {
+    #[inline(always)]
     pub(super) const fn empty() -> Self {
-        Self { mbufs: [std::ptr::null_mut(); RX], at: 0, len: 0, queue: 0 }
+        Self { mbufs: [MaybeUninit::uninit(); RX], at: 0, len: 0, queue: 0 }
     }
 
     /// Asks the driver for up to `max` packets. What was left over before must have been taken.
@@ -39,15 +44,19 @@ impl Received {
         thread::ensure();
         let max = max.min(RX) as u16;
         // SAFETY: the port is started and the queue this socket's alone (`Claim`); room for `max` pointers.
-        let n = unsafe { sys::nd_rx_burst(port, queue, self.mbufs.as_mut_ptr(), max) };
-        (self.at, self.len, self.queue) = (0, usize::from(n), queue);
+        let n = unsafe { sys::nd_rx_burst(port, queue, self.mbufs.as_mut_ptr().cast(), max) };
+        (self.at, self.len, self.queue) = (0, usize::from(n.min(max)), queue);
         self.len
     }
 
     /// The next packet: whoever has it lends it ([`lend`]) or leaks it.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Option<Packet> {
-        let mbuf = *self.mbufs.get(self.at).filter(|_| self.at < self.len)?;
+        if self.at == self.len {
+            return None;
+        }
+        // SAFETY: between `at` and `len`, and so written by the driver; taken once, because `at` moves on.
+        let mbuf = unsafe { self.mbufs.get_unchecked(self.at).assume_init() };
         self.at += 1;
         Some(Packet(Mbuf(mbuf)))
     }
@@ -73,14 +82,21 @@ impl Drop for Received {
 #[must_use = "its frame is lost"]
 pub(super) struct Packet(Mbuf);
 
-/// How metadata are read out of an mbuf.
+/// How packets are lent: of which pool, and where their metadata are. Copied onto the stack for a burst, so that it
+/// stays in registers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
+    /// The pool's id, and its mempool.
+    pub(super) pool: u32,
+    pub(super) frames: *mut sys::rte_mempool,
     /// Where the device writes its timestamp, and the flag that says so.
     pub(super) field: Option<(usize, u64)>,
     /// Nanoseconds per tick of it; 0 if it counts something of the device's own.
     pub(super) unit: u64,
 }
+
+// SAFETY: a mempool's pointer, compared with others and never followed.
+unsafe impl Send for Reader {}
 
 /// Makes a token of a received packet; the caller counts it as lent. `now`: the time of the burst, if stamps are wanted.
 #[inline(always)]
@@ -94,10 +110,13 @@ pub(super) fn lend(
     // SAFETY: the packet is ours and given up; the frame adopted is ours, single and whole, so that its data length is
     // the packet's. The dynamic field lies within the mbuf (rte_mbuf_dyn.h).
     unsafe {
-        let mbuf = match ctx.pool().adopt(packet.0) {
-            Adopted::Frame(mbuf) => mbuf,
-            lost => return Err(lost),
-        };
+        let mut mbuf = packet.0;
+        if !mbuf.is_sole(reader.frames) {
+            mbuf = match ctx.pool().adopt(mbuf) {
+                Adopted::Frame(mbuf) => mbuf,
+                lost => return Err(lost),
+            };
+        }
         let mut meta = Meta {
             flags: mbuf.ol_flags(),
             timestamp: now.unwrap_or(0),
@@ -115,7 +134,7 @@ pub(super) fn lend(
                 meta.clock = if reader.unit == 0 { Clock::Device } else { Clock::Unix };
             }
         }
-        let token = Token::new(mbuf.0.expose_provenance(), mbuf.data_len().into(), ctx.pool_id());
+        let token = Token::new(mbuf.0.expose_provenance(), mbuf.data_len().into(), reader.pool);
         Ok((token, meta))
     }
 }
@@ -131,7 +150,8 @@ pub(super) struct Orders {
 /// Packets on their way to the driver.
 pub(super) struct Outgoing {
     mbufs: UnsafeCell<[*mut sys::rte_mbuf; QUEUED]>,
-    len: Cell<usize>,
+    /// Has in `queued` how many there are.
+    tally: Arc<Tally>,
     /// Packets that the driver has taken.
     pub(super) taken: Cell<u64>,
     /// Packets that it refused for good.
@@ -148,15 +168,15 @@ pub(super) struct Outgoing {
 unsafe impl Send for Outgoing {}
 
 impl Outgoing {
-    pub(super) fn new(port: u16, queue: u16, pool: u32, prepare: bool) -> Self {
+    pub(super) fn new(port: u16, queue: u16, ctx: &Context, prepare: bool) -> Self {
         Self {
             mbufs: UnsafeCell::new([std::ptr::null_mut(); QUEUED]),
-            len: Cell::new(0),
+            tally: ctx.tally().clone(),
             taken: Cell::new(0),
             refused: Cell::new(0),
             port,
             queue,
-            pool,
+            pool: ctx.pool_id(),
             prepare,
         }
     }
@@ -164,15 +184,20 @@ impl Outgoing {
     /// Whether there is room for one more; makes some if need be.
     #[inline(always)]
     pub(super) fn has_room(&self) -> bool {
-        self.len.get() < QUEUED || {
+        self.len() < QUEUED || {
             self.push_out();
-            self.len.get() < QUEUED
+            self.len() < QUEUED
         }
     }
 
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.len.get()
+        self.tally.queued.load(Ordering::Relaxed)
+    }
+
+    /// Packets that were ever queued.
+    pub(super) fn accepted(&self) -> u64 {
+        self.taken.get() + self.refused.get() + self.len() as u64
     }
 
     /// Queues the packet of a token of this socket's pool.
@@ -183,7 +208,7 @@ impl Outgoing {
     #[inline(always)]
     pub(super) fn push(&self, token: Token, orders: Orders) {
         assert!(token.pool_id() == self.pool);
-        let at = self.len.get();
+        let at = self.len();
         let len = token.size();
         // SAFETY: the token was the loan of a frame of our pool, where only whole frames are lent; `Token::new` and
         // `resize` vouch for its length. Nobody else refers to the array, and the index is checked.
@@ -198,17 +223,17 @@ impl Outgoing {
             }
             *slot = mbuf.0;
         }
-        self.len.set(at + 1);
+        self.tally.queued.store(at + 1, Ordering::Relaxed);
         if at + 1 == TX {
             self.push_out();
         }
     }
 
     /// Hands over what is queued; keeps what the driver has no room for.
-    #[inline]
+    #[inline(never)]
     pub(super) fn push_out(&self) {
         thread::ensure();
-        let len = self.len.get();
+        let len = self.len();
         if len == 0 {
             return;
         }
@@ -236,8 +261,44 @@ impl Outgoing {
         }
         if at != 0 {
             mbufs.copy_within(at..len, 0);
-            self.len.set(len - at);
+            self.tally.add(-(at as isize));
+            self.tally.queued.store(len - at, Ordering::Relaxed);
         }
+    }
+
+    /// Takes up to `max` packets from a port's queue and hands them over at once, as they are. Returns how many there
+    /// were. What is queued already must have gone. No mbuf is touched: that costs more than all the rest.
+    ///
+    /// The caller has the receiving queue (`Claim`), and both ports draw on one pool.
+    #[inline(always)]
+    pub(super) fn relay(&self, port: u16, queue: u16, max: usize) -> usize {
+        debug_assert_eq!(self.len(), 0);
+        thread::ensure();
+        let max = max.min(QUEUED) as u16;
+        // SAFETY: both ports are started and both queues ours alone; room for `max` pointers, of which `n` are written.
+        unsafe {
+            let mbufs = self.mbufs.get().cast::<*mut sys::rte_mbuf>();
+            let n = sys::nd_rx_burst(port, queue, mbufs, max);
+            if n == 0 {
+                return 0;
+            }
+            let sent = sys::nd_tx_burst(self.port, self.queue, mbufs, n);
+            self.taken.set(self.taken.get() + u64::from(sent));
+            if sent != n {
+                self.keep(usize::from(sent), usize::from(n));
+            }
+            n.into()
+        }
+    }
+
+    /// Of the packets just received, the driver took the first only: the others are queued.
+    #[cold]
+    #[inline(never)]
+    fn keep(&self, sent: usize, n: usize) {
+        // SAFETY: nobody else refers to the array.
+        unsafe { (*self.mbufs.get()).copy_within(sent..n, 0) };
+        self.tally.add((n - sent) as isize);
+        self.tally.queued.store(n - sent, Ordering::Relaxed);
     }
 
     /// Asks the driver to take note of what has left. Many cannot say.
@@ -256,9 +317,12 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        for mbuf in &self.mbufs.get_mut()[..self.len.get()] {
+        let len = self.len();
+        for mbuf in &self.mbufs.get_mut()[..len] {
             // SAFETY: queued and never handed over.
             unsafe { sys::nd_free(*mbuf) }
         }
+        self.tally.add(-(len as isize));
+        self.tally.queued.store(0, Ordering::Relaxed);
     }
 }

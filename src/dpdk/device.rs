@@ -41,6 +41,10 @@ pub(super) struct Plan {
     pub(super) promiscuous: bool,
     /// Where the device's timestamp is in an mbuf, and the flag that says so.
     pub(super) timestamp: Option<(usize, u64)>,
+    /// Packets may carry orders for the driver.
+    pub(super) orders: bool,
+    /// The driver was promised that all frames it sends are of one pool.
+    pub(super) fast_free: bool,
     /// The queues are given by the arguments of the virtual device.
     fixed_queues: bool,
     pub(super) notes: Vec<String>,
@@ -270,8 +274,10 @@ impl Device {
         rx.offloads |= plan.rx_offloads;
         let mut tx = info.default_txconf;
         tx.offloads |= plan.tx_offloads;
-        if one_pool {
-            tx.offloads |= info.tx_queue_offload_capa & sys::ND_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+        plan.orders = plan.sends(TX_CHECKSUM | sys::ND_ETH_TX_OFFLOAD_VLAN_INSERT);
+        plan.fast_free = one_pool && info.tx_queue_offload_capa & sys::ND_ETH_TX_OFFLOAD_MBUF_FAST_FREE != 0;
+        if plan.fast_free {
+            tx.offloads |= sys::ND_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
         }
         for queue in 0..plan.rx_queues {
             let help = "its buffers may be too small for this driver (mbuf_default_buf_size), or its ring too long (rx_ring)";

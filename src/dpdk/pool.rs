@@ -30,6 +30,7 @@ use dpdk_sys as sys;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CString, c_uint, c_void};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -131,16 +132,32 @@ fn no_pool(count: u32, buffer: u16, errno: i32) -> Error {
     Error::System { what: "making a pool of mbufs".into(), help, source: std::io::Error::from_raw_os_error(errno) }
 }
 
-/// What one context has lent, counted by its thread alone and read by any.
+/// Where the frames of one context are, written by its thread alone and read by any. What it lends itself is what it
+/// has, less what lies on its stack or is queued to be sent: two numbers that change anyway, so that counting loans
+/// costs nothing per packet.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Tally(AtomicIsize);
+pub(super) struct Tally {
+    /// Frames that came to it (from the driver, from the mempool), less those that it gave to either. Frames that it
+    /// lent may come home by another way: it may be negative elsewhere.
+    held: AtomicIsize,
+    /// On the stack.
+    free: AtomicUsize,
+    /// On their way to the driver.
+    pub(super) queued: AtomicUsize,
+}
 
 impl Tally {
+    /// Counts frames that came (or, negative, went).
     #[inline(always)]
-    fn add(&self, n: isize) {
+    pub(super) fn add(&self, n: isize) {
         // One thread writes: no read-modify-write is needed.
-        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        self.held.store(self.held.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    fn lent(&self) -> isize {
+        let idle = self.free.load(Ordering::Relaxed) + self.queued.load(Ordering::Relaxed);
+        self.held.load(Ordering::Relaxed) - idle as isize
     }
 }
 
@@ -253,7 +270,7 @@ impl Pool {
 
     /// Frames on loan.
     pub(super) fn in_flight(&self) -> usize {
-        let lent: isize = lock(&self.tallies).iter().map(|tally| tally.0.load(Ordering::Relaxed)).sum();
+        let lent: isize = lock(&self.tallies).iter().map(|tally| tally.lent()).sum();
         usize::try_from(lent + self.settled.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
@@ -269,23 +286,13 @@ impl Pool {
     /// # Safety
     ///
     /// The packet is the caller's, who gives it up; the frame returned is the caller's.
-    #[inline(always)]
-    pub(super) unsafe fn adopt(&self, mbuf: Mbuf) -> Adopted {
-        // SAFETY: as the caller vouches.
-        if unsafe { mbuf.is_sole(self.frames.as_ptr()) } {
-            return Adopted::Frame(mbuf);
-        }
-        // SAFETY: as the caller vouches.
-        unsafe { self.adopt_slowly(mbuf) }
-    }
-
     #[cold]
     #[inline(never)]
-    unsafe fn adopt_slowly(&self, mbuf: Mbuf) -> Adopted {
+    pub(super) unsafe fn adopt(&self, mbuf: Mbuf) -> Adopted {
         // SAFETY: the packet is ours; copying reads every segment of it and fills a fresh frame, which is in one
         // segment because the packet fits; then the original is freed, segment by segment, each to its own pool.
         unsafe {
-            if self.big.as_ref().is_some_and(|big| mbuf.is_sole(big.as_ptr())) {
+            if self.mempools().any(|mempool| mbuf.is_sole(mempool.as_ptr())) {
                 return Adopted::Frame(mbuf);
             }
             let adopted = match self.fitting(mbuf.pkt_len() as usize) {
@@ -388,10 +395,9 @@ impl Drop for PoolRef {
     }
 }
 
-/// A socket's stack of free frames.
+/// A socket's stack of free frames; how many there are is in the [`Tally`].
 struct Stack {
     slots: UnsafeCell<[*mut sys::rte_mbuf; STACK]>,
-    len: Cell<usize>,
     limit: usize,
 }
 
@@ -403,24 +409,33 @@ unsafe impl Send for Stack {}
 /// The one inside a socket keeps a few free frames at hand; a clone may live on any thread and returns each frame to
 /// the mempool. Both keep the frames alive after the socket is gone.
 pub struct Context {
+    /// The pool's, at hand.
+    id: u32,
+    /// Whether every frame is of `frames`.
+    one_size: bool,
+    frames: NonNull<sys::rte_mempool>,
     tally: Arc<Tally>,
     stack: Option<Box<Stack>>,
     pool: PoolRef,
+    /// Not to be shared between threads: one of them writes the tally.
+    one_thread: PhantomData<Cell<()>>,
 }
+
+// SAFETY: the mempool's pointer is good on every thread, for as long as `pool` is.
+unsafe impl Send for Context {}
 
 impl Context {
     fn with(pool: PoolRef, stack: Option<Box<Stack>>) -> Self {
         let tally = Arc::new(Tally::default());
         lock(&pool.tallies).push(tally.clone());
-        Self { tally, stack, pool }
+        let (id, one_size, frames) = (pool.id, pool.big.is_none(), pool.frames.raw);
+        Self { id, one_size, frames, tally, stack, pool, one_thread: PhantomData }
     }
 
     /// The context of a socket.
     pub(super) fn attach(pool: PoolRef) -> Self {
         let limit = (pool.count() / 16).clamp(1, STACK);
-        let slots = UnsafeCell::new([std::ptr::null_mut(); STACK]);
-        let stack = Stack { slots, len: Cell::new(0), limit };
-        Self::with(pool, Some(Box::new(stack)))
+        Self::with(pool, Some(Box::new(Stack { slots: UnsafeCell::new([std::ptr::null_mut(); STACK]), limit })))
     }
 
     #[inline(always)]
@@ -428,10 +443,13 @@ impl Context {
         &self.pool
     }
 
-    /// Counts frames that were lent (or, negative, that are no longer).
     #[inline(always)]
-    pub(super) fn lent(&self, n: isize) {
-        self.tally.add(n);
+    pub(super) fn frames(&self) -> *mut sys::rte_mempool {
+        self.frames.as_ptr()
+    }
+
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// A frame of this pool for a packet of `len` bytes, on loan.
@@ -442,34 +460,35 @@ impl Context {
         // SAFETY: the frame just came out of its mempool, so it is ours, whole and direct; `len` is within its room.
         unsafe {
             mbuf.reset(HEADROOM as u16);
-            self.lent(1);
-            Ok(self.packet(Token::new(mbuf.0.expose_provenance(), len as u32, self.pool.id)))
+            Ok(self.packet(Token::new(mbuf.0.expose_provenance(), len as u32, self.id)))
         }
     }
 
     #[inline(always)]
     fn take(&self) -> Option<Mbuf> {
         let stack = self.stack.as_ref()?;
-        if stack.len.get() == 0 && !self.refill(stack) {
-            return None;
+        let mut len = self.tally.free.load(Ordering::Relaxed);
+        if len == 0 {
+            len = self.refill(stack)?;
         }
-        let len = stack.len.get() - 1;
-        stack.len.set(len);
-        // SAFETY: below `len` the slots hold free frames; nobody else refers to the array (`!Sync`, no call in between).
-        Some(Mbuf(unsafe { (*stack.slots.get())[len] }))
+        self.tally.free.store(len - 1, Ordering::Relaxed);
+        // SAFETY: below `free` the slots hold free frames; nobody else refers to the array (no call in between).
+        Some(Mbuf(unsafe { (*stack.slots.get())[len - 1] }))
     }
 
+    /// Fetches frames for an empty stack. How many there are now.
     #[cold]
     #[inline(never)]
-    fn refill(&self, stack: &Stack) -> bool {
+    fn refill(&self, stack: &Stack) -> Option<usize> {
         for want in [stack.limit.div_ceil(2), 1] {
             // SAFETY: room for `want` pointers; the stack is empty and not referred to.
-            if unsafe { sys::nd_get_bulk(self.pool.frames.as_ptr(), stack.slots.get().cast(), want as u32) } == 0 {
-                stack.len.set(want);
-                return true;
+            if unsafe { sys::nd_get_bulk(self.frames(), stack.slots.get().cast(), want as u32) } == 0 {
+                self.tally.add(want as isize);
+                self.tally.free.store(want, Ordering::Relaxed);
+                return Some(want);
             }
         }
-        false
+        None
     }
 
     #[cold]
@@ -479,22 +498,39 @@ impl Context {
         let mut mbuf = std::ptr::null_mut();
         // SAFETY: room for one pointer.
         let found = unsafe { sys::nd_get_bulk(big.as_ptr(), &mut mbuf, 1) } == 0;
-        Ok(found.then_some(Mbuf(mbuf)))
+        Ok(found.then(|| {
+            self.tally.add(1);
+            Mbuf(mbuf)
+        }))
     }
 
     /// Gives the stack's frames to the mempool, down to `keep`.
     #[inline]
     pub(super) fn spill(&self, keep: usize) {
         let Some(stack) = &self.stack else { return };
-        let len = stack.len.get();
+        let len = self.tally.free.load(Ordering::Relaxed);
         if len > keep {
-            // SAFETY: slots below `len` hold free frames of `frames`; they leave the stack before it is used again.
+            // SAFETY: slots below `free` hold free frames of `frames`; they leave the stack before it is used again.
             unsafe {
                 let slots = &mut *stack.slots.get();
-                sys::nd_put_bulk(self.pool.frames.as_ptr(), slots[keep..len].as_mut_ptr(), (len - keep) as u32);
+                sys::nd_put_bulk(self.frames(), slots[keep..len].as_mut_ptr(), (len - keep) as u32);
             }
-            stack.len.set(keep);
+            self.tally.add(-((len - keep) as isize));
+            self.tally.free.store(keep, Ordering::Relaxed);
         }
+    }
+
+    /// Gives back what does not go on a stack.
+    ///
+    /// # Safety
+    ///
+    /// As [`release`](ContextTrait::release).
+    #[cold]
+    #[inline(never)]
+    unsafe fn put_back(&self, mbuf: Mbuf) {
+        self.tally.add(-1);
+        // SAFETY: as the caller vouches.
+        unsafe { self.pool.put(&mut [mbuf.0]) }
     }
 }
 
@@ -510,7 +546,7 @@ impl Drop for Context {
         let mut tallies = lock(&self.pool.tallies);
         tallies.retain(|tally| !Arc::ptr_eq(tally, &self.tally));
         // What it lent and did not get back comes home in other ways: those count in `settled`, or in another tally.
-        self.pool.settled.fetch_add(self.tally.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.pool.settled.fetch_add(self.tally.lent(), Ordering::Relaxed);
     }
 }
 
@@ -525,7 +561,7 @@ impl fmt::Debug for Context {
 unsafe impl ContextTrait for Context {
     #[inline(always)]
     fn pool_id(&self) -> u32 {
-        self.pool.id
+        self.id
     }
 
     #[inline(always)]
@@ -536,18 +572,19 @@ unsafe impl ContextTrait for Context {
 
     #[inline(always)]
     unsafe fn release(&self, buf_idx: BufferDesc) {
-        self.lent(-1);
         let mbuf = mbuf(buf_idx);
-        // SAFETY: as the caller vouches, the frame is of this pool and given up.
+        // SAFETY: as the caller vouches, the frame is of this pool and given up; below `free` the slots are taken, and
+        // the index is checked.
         unsafe {
-            let small = self.pool.big.is_none() || mbuf.pool() == self.pool.frames.as_ptr();
-            let Some(stack) = self.stack.as_ref().filter(|_| small) else { return self.pool.put(&mut [mbuf.0]) };
-            if stack.len.get() == stack.limit {
+            let small = self.one_size || mbuf.pool() == self.frames();
+            let Some(stack) = self.stack.as_ref().filter(|_| small) else { return self.put_back(mbuf) };
+            let mut len = self.tally.free.load(Ordering::Relaxed);
+            if len >= stack.limit {
                 self.spill(stack.limit / 2);
+                len = stack.limit / 2;
             }
-            let len = stack.len.get();
             (*stack.slots.get())[len] = mbuf.0;
-            stack.len.set(len + 1);
+            self.tally.free.store(len + 1, Ordering::Relaxed);
         }
     }
 

@@ -232,6 +232,14 @@ impl Port {
         Ok(())
     }
 
+    /// Whether what its driver delivers can be given to the driver of `to` as it is: whole frames of the pool they share,
+    /// with nothing to be done to them.
+    pub(super) fn relays_to(&self, to: &Port) -> bool {
+        let same = self.pool.id() == to.pool.id() && !self.plan.scatter && self.device.driver() != "net_memif";
+        // The ring driver delivers frames of whatever pool its peer has: not for drivers that were promised one pool.
+        same && !to.plan.orders && (self.device.driver() != "net_ring" || !to.plan.fast_free)
+    }
+
     /// Packets that the port counted as too long.
     pub(super) fn oversize(&self) -> u64 {
         self.device.xstats(&self.oversize)

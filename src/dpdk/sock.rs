@@ -46,8 +46,9 @@ struct Counters {
     rx_bytes: Cell<u64>,
     no_frame: Cell<u64>,
     too_long: Cell<u64>,
-    tx_packets: Cell<u64>,
     tx_bytes: Cell<u64>,
+    /// Packets have passed that nobody looked at: their bytes are the driver's to count.
+    relays: Cell<bool>,
 }
 
 #[inline(always)]
@@ -55,23 +56,32 @@ fn add(cell: &Cell<u64>, n: u64) {
     cell.set(cell.get() + n);
 }
 
-/// Puts back, when it is dropped, what could not be lent, and counts what was: `f` may panic.
+/// Counts, when it is dropped, what was lent and what was not: `f` may panic. What is left goes home by itself.
 struct Burst<'a> {
     sock: &'a Sock,
     packets: Received,
-    /// Counted as lent in advance.
-    left: usize,
+    /// Received, and counted as held.
+    had: usize,
+    /// Did not become a token.
+    lost: usize,
     bytes: u64,
-    count: u64,
+}
+
+impl Burst<'_> {
+    #[inline(always)]
+    fn lent(&self) -> usize {
+        self.had - self.packets.left() - self.lost
+    }
 }
 
 impl Drop for Burst<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.left != 0 {
-            self.sock.ctx.lent(-(self.left as isize));
+        let gone = self.had - self.lent();
+        if gone != 0 {
+            self.sock.ctx.tally().add(-(gone as isize));
         }
-        add(&self.sock.counters.rx_packets, self.count);
+        add(&self.sock.counters.rx_packets, self.lent() as u64);
         add(&self.sock.counters.rx_bytes, self.bytes);
     }
 }
@@ -85,22 +95,22 @@ impl Sock {
         let (plan, config, id) = (&port.plan, &port.config, port.device.id());
         let interrupts =
             if config.interrupts { Some(Interrupts::new(id, &claim.queues, port.device.driver())?) } else { None };
-        let offloads = plan.sends(TX_CHECKSUM | sys::ND_ETH_TX_OFFLOAD_VLAN_INSERT);
         // The drivers of these count in units of the system clock; a card counts its own ticks.
         let unit = match port.device.driver() {
             "net_pcap" => 1000,
             "net_af_packet" => 1,
             _ => 0,
         };
+        let ctx = Context::attach(port.pool.clone());
         Ok(Self {
             interrupts,
             ticker: Ticker::new()?,
             stash: RefCell::new(Received::empty()),
-            out: Outgoing::new(id, claim.tx_queue(), port.pool.id(), offloads),
+            out: Outgoing::new(id, claim.tx_queue(), &ctx, plan.orders),
             turn: Cell::new(0),
-            ctx: Context::attach(port.pool.clone()),
             port: id,
-            reader: Reader { field: plan.timestamp, unit },
+            reader: Reader { pool: ctx.pool_id(), frames: ctx.frames(), field: plan.timestamp, unit },
+            ctx,
             stamp: config.timestamps == Timestamps::Software,
             checksum: config.tx_checksum,
             longest: (usize::from(plan.mtu) + OVERHEAD).min(port.pool.longest()),
@@ -161,6 +171,62 @@ impl Sock {
         Ok(())
     }
 
+    /// Moves up to `max` waiting packets to another port, without looking at them: what `dpdk-testpmd` calls `io`. Nothing
+    /// is lost on the way; what the other driver has no room for waits there for its next [`flush`](Socket::flush).
+    /// Returns how many were moved.
+    ///
+    /// Between two ports on one pool ([`create_sharing`](Socket::create_sharing)) the mbufs go as they came, a burst at a
+    /// time, and nobody reads their lengths: [`stats`](Socket::stats) then has the bytes that the driver counted, which for
+    /// the ring driver is none. Otherwise each packet is sent as [`send_token`](Socket::send_token) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RingFull`] if the other port still has packets that its driver has no room for.
+    pub fn forward(&self, to: &Sock, max: usize) -> Result<usize> {
+        if to.out.len() != 0 {
+            to.out.push_out();
+            if to.out.len() != 0 {
+                return Err(Error::RingFull);
+            }
+        }
+        if self.claim.port.relays_to(&to.claim.port) && self.stash.borrow().left() == 0 {
+            return Ok(self.relay(to, max));
+        }
+        let mut refused = 0;
+        let got = self.recv_each(max.min(super::burst::TX), |token, _| {
+            if let Err(Refused { packet, .. }) = to.send_token(token) {
+                refused += 1;
+                drop(packet);
+            }
+        })?;
+        to.flush();
+        Ok(got - refused)
+    }
+
+    #[inline(always)]
+    fn relay(&self, to: &Sock, max: usize) -> usize {
+        let queues = &self.claim.queues;
+        let mut n = 0;
+        for _ in 0..queues.len() {
+            let turn = self.turn.get();
+            self.turn.set(if turn + 1 == queues.len() { 0 } else { turn + 1 });
+            let packets = to.out.relay(self.port, queues[turn], max - n);
+            if packets != 0 {
+                add(&self.counters.rx_packets, packets as u64);
+                self.counters.relays.set(true);
+                to.counters.relays.set(true);
+                n += packets;
+                if n >= max || to.out.len() != 0 {
+                    break;
+                }
+            }
+        }
+        if n == 0 {
+            self.idle();
+        }
+        n
+    }
+
     /// What the port is to do to a packet.
     #[inline(always)]
     fn orders(&self, checksum: bool, packet: &[u8]) -> Orders {
@@ -185,9 +251,7 @@ impl Sock {
     /// Queues a frame of this pool. It was admitted.
     #[inline(always)]
     fn push(&self, token: Token, orders: Orders) {
-        add(&self.counters.tx_packets, 1);
         add(&self.counters.tx_bytes, token.size().into());
-        self.ctx.lent(-1);
         self.out.push(token, orders);
     }
 
@@ -237,26 +301,30 @@ impl Sock {
         SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos() as u64)
     }
 
-    /// Lends a burst, packet by packet.
+    /// Takes a burst and lends it, packet by packet. Returns how many the driver had, and how many were lent.
     #[inline(always)]
-    fn hand_out(&self, packets: Received, f: &mut impl FnMut(Token, Meta)) -> usize {
-        let now = self.now();
-        let n = packets.left();
-        self.ctx.lent(n as isize);
-        let mut burst = Burst { sock: self, packets, left: n, bytes: 0, count: 0 };
-        let queue = burst.packets.queue;
+    fn hand_out(&self, max: usize, f: &mut impl FnMut(Token, Meta)) -> (usize, usize) {
+        let mut burst = Burst { sock: self, packets: Received::empty(), had: 0, lost: 0, bytes: 0 };
+        let n = self.receive(&mut burst.packets, max);
+        if n == 0 {
+            return (0, 0);
+        }
+        self.ctx.tally().add(n as isize);
+        burst.had = n;
+        let (now, reader, queue) = (self.now(), self.reader, burst.packets.queue);
         while let Some(packet) = burst.packets.next() {
-            match lend(&self.ctx, packet, queue, self.reader, now) {
+            match lend(&self.ctx, packet, queue, reader, now) {
                 Ok((token, meta)) => {
-                    burst.left -= 1;
-                    burst.count += 1;
                     burst.bytes += u64::from(token.size());
                     f(token, meta);
                 }
-                Err(how) => self.lost(&how),
+                Err(how) => {
+                    burst.lost += 1;
+                    self.lost(&how);
+                }
             }
         }
-        burst.count as usize
+        (n, burst.lent())
     }
 
     /// The next packet of the stash, which is filled if it is empty.
@@ -273,7 +341,7 @@ impl Sock {
             };
             match lend(&self.ctx, packet, stash.queue, self.reader, self.now()) {
                 Ok((token, meta)) => {
-                    self.ctx.lent(1);
+                    self.ctx.tally().add(1);
                     add(&self.counters.rx_packets, 1);
                     add(&self.counters.rx_bytes, token.size().into());
                     return Ok((token, meta));
@@ -289,6 +357,26 @@ impl Sock {
         stash.left() != 0 || self.receive(&mut stash, RX / 2) != 0
     }
 
+    /// Sends a token that the port has to do something for, that has to be copied, or that is refused.
+    #[cold]
+    #[inline(never)]
+    fn send_token_slowly(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
+        if token.pool_id() == self.ctx.pool_id() {
+            if let Err(error) = self.admit(token.size() as usize) {
+                return Err(Refused::new(error, token));
+            }
+            let orders = token.peek(|packet| self.orders(self.checksum, packet)).unwrap_or_default();
+            self.push(token, orders);
+            return Ok(());
+        }
+        match token.peek(|packet| self.copy(packet)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Refused::new(error, token)),
+            None => Err(Refused::new(Error::unsupported("sending a token", "its pool is gone"), token)),
+        }
+    }
+
+    #[inline]
     fn copy(&self, packet: &[u8]) -> Result<()> {
         self.admit(packet.len())?;
         let mut frame = self.ctx.alloc(packet.len())?;
@@ -333,11 +421,11 @@ impl Socket for Sock {
                 f(token, meta);
                 continue;
             }
-            let mut packets = Received::empty();
-            if self.receive(&mut packets, max - n) == 0 {
+            let (had, lent) = self.hand_out(max - n, &mut f);
+            if had == 0 {
                 break;
             }
-            n += self.hand_out(packets, &mut f);
+            n += lent;
         }
         if n == 0 {
             self.idle();
@@ -365,22 +453,12 @@ impl Socket for Sock {
 
     #[inline]
     fn send_token(&self, token: Token) -> std::result::Result<(), Refused<Token>> {
-        if token.pool_id() == self.ctx.pool_id() {
-            if let Err(error) = self.admit(token.size() as usize) {
-                return Err(Refused::new(error, token));
-            }
-            let orders = match self.checksum {
-                false => Orders::default(),
-                true => token.peek(|packet| self.orders(true, packet)).unwrap_or_default(),
-            };
-            self.push(token, orders);
+        let ours = token.pool_id() == self.ctx.pool_id() && !self.checksum;
+        if ours && token.size() as usize <= self.longest && self.out.has_room() {
+            self.push(token, Orders::default());
             return Ok(());
         }
-        match token.peek(|packet| self.copy(packet)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(Refused::new(error, token)),
-            None => Err(Refused::new(Error::unsupported("sending a token", "its pool is gone"), token)),
-        }
+        self.send_token_slowly(token)
     }
 
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
@@ -438,9 +516,13 @@ impl Socket for Sock {
         let of_port = |now: u64, before: u64| if self.claim.first { now.saturating_sub(before) } else { 0 };
         let errors = of_port(now.ierrors, base.ierrors);
         let oversize = if self.claim.first { port.oversize().min(errors) } else { 0 };
+        let bytes = |mine: u64, now: u64, before: u64| {
+            let relayed = counters.relays.get() && self.claim.is_sole();
+            if relayed { mine.max(now.saturating_sub(before)) } else { mine }
+        };
         Stats {
             rx_packets: counters.rx_packets.get(),
-            rx_bytes: counters.rx_bytes.get(),
+            rx_bytes: bytes(counters.rx_bytes.get(), now.ibytes, base.ibytes),
             rx_truncated: 0,
             rx_dropped: RxDrops {
                 ring_full: of_port(now.imissed, base.imissed),
@@ -449,9 +531,9 @@ impl Socket for Sock {
                 invalid: errors - oversize,
                 ..RxDrops::default()
             },
-            tx_submitted: counters.tx_packets.get(),
+            tx_submitted: self.out.accepted(),
             tx_packets: sent,
-            tx_bytes: counters.tx_bytes.get(),
+            tx_bytes: bytes(counters.tx_bytes.get(), now.obytes, base.obytes),
             tx_dropped: TxDrops { interface: failed, invalid: self.out.refused.get(), ..TxDrops::default() },
         }
     }

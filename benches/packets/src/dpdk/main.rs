@@ -1,7 +1,7 @@
 //! Both contenders over virtual devices of DPDK: our loops, and `dpdk-testpmd` in the same mode on the same devices.
 //!
 //! ```text
-//! packets-dpdk ours|testpmd rx|tx|io MILLISECONDS VDEV…
+//! packets-dpdk ours|testpmd rx|tx|io|token MILLISECONDS VDEV…
 //! ```
 //!
 //! What is compared is the CPU time that the forwarding thread spends per packet. Of testpmd it is read from
@@ -19,6 +19,8 @@ use nethuns_rs::dpdk::{DpdkFlags, Eal, Sock};
 use std::time::{Duration, Instant};
 
 const BURST: usize = 32;
+/// What `Sock::forward` moves at once, if there are so many.
+const FORWARDED: usize = 40;
 /// Packets of testpmd's `txonly`.
 const LEN: usize = 64;
 /// Between two looks at the clock.
@@ -57,6 +59,14 @@ fn tx_burst(sock: &Sock, packet: &[u8]) -> Result<usize> {
 }
 
 fn io_burst(from: &Sock, to: &Sock) -> Result<usize> {
+    match from.forward(to, FORWARDED) {
+        Err(error) if error.is_transient() => Ok(0),
+        outcome => outcome,
+    }
+}
+
+/// The same, packet by packet, as a program does that wants to see them.
+fn token_burst(from: &Sock, to: &Sock) -> Result<usize> {
     let mut refused = 0;
     // A refused packet goes home as the error is dropped.
     let got = from.recv_each(BURST, |token: Token, _| refused += usize::from(to.send_token(token).is_err()))?;
@@ -104,9 +114,10 @@ fn ours(mode: &str, time: Duration, vdevs: &[String]) -> Result<Outcome> {
                     tx_burst(sock, &packet)?;
                 }
             }
+            let burst = if mode == "token" { token_burst } else { io_burst };
             match &second {
-                Some(second) => measured(time, || Ok(io_burst(&first, second)? + io_burst(second, &first)?)),
-                None => measured(time, || io_burst(&first, &first)),
+                Some(second) => measured(time, || Ok(burst(&first, second)? + burst(second, &first)?)),
+                None => measured(time, || burst(&first, &first)),
             }
         }
     }
@@ -115,7 +126,7 @@ fn ours(mode: &str, time: Duration, vdevs: &[String]) -> Result<Outcome> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.as_slice() {
-        [who, mode, millis, vdevs @ ..] if !vdevs.is_empty() && ["rx", "tx", "io"].contains(&mode.as_str()) => {
+        [who, mode, millis, vdevs @ ..] if !vdevs.is_empty() && ["rx", "tx", "io", "token"].contains(&mode.as_str()) => {
             let time = Duration::from_millis(millis.parse().unwrap_or(1000));
             match who.as_str() {
                 "ours" => ours(mode, time, vdevs).map_err(|error| error.to_string()),
@@ -123,7 +134,7 @@ fn main() {
                 _ => Err(format!("who is {who}?")),
             }
         }
-        _ => Err("usage: packets-dpdk ours|testpmd rx|tx|io MILLISECONDS VDEV…".to_owned()),
+        _ => Err("usage: packets-dpdk ours|testpmd rx|tx|io|token MILLISECONDS VDEV…".to_owned()),
     };
     match outcome {
         Ok(Outcome { packets, cpu_ns, wall_ns, allocations }) => println!(

@@ -28,7 +28,7 @@ impl Testpmd {
             "tx" => "txonly",
             _ => "io",
         };
-        command.args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=8192", "--burst=32"]);
+        command.args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=8192", "--burst=32", "--no-flush-rx"]);
         command.arg(format!("--forward-mode={forward}"));
         if vdevs.len() == 1 {
             command.arg("--port-topology=loop");
