@@ -249,7 +249,13 @@ fn frames_survive_the_ports_and_pools_they_came_from() {
 #[test]
 fn a_shared_pool_forwards_without_a_copy() {
     let a = open("dpdk:net_ring87?wire=left");
-    let b = a.create_sharing("dpdk:net_ring88?wire=left", None, DpdkFlags { num_mbufs: 1024, mbuf_cache_size: 32, ..DpdkFlags::default() }).unwrap();
+    let b = a
+        .create_sharing(
+            "dpdk:net_ring88?wire=left",
+            None,
+            DpdkFlags { num_mbufs: 1024, mbuf_cache_size: 32, ..DpdkFlags::default() },
+        )
+        .unwrap();
     let mut frame = a.alloc(60).unwrap();
     frame.fill(7);
     let at = frame.as_ptr();
@@ -258,6 +264,48 @@ fn a_shared_pool_forwards_without_a_copy() {
     let (packet, _) = receive(&b);
     assert_eq!((packet.as_ptr(), &*packet), (at, &[7; 60][..]), "the mbuf itself arrives");
     assert_eq!(a.frames_in_flight(), Some(1));
+}
+
+#[test]
+fn bursts_are_forwarded_unseen() {
+    let flags = || DpdkFlags { num_mbufs: 1024, mbuf_cache_size: 32, ..DpdkFlags::default() };
+    let source = open("dpdk:net_ring50?wire=in");
+    let from = source.create_sharing("dpdk:net_ring51?wire=in", None, flags()).unwrap();
+    let shared = source.create_sharing("dpdk:net_ring52?wire=out&rx_ring=64", None, flags()).unwrap();
+    let sink = open("dpdk:net_ring53?wire=out&rx_ring=64");
+    for i in 0..100u8 {
+        source.send(&[i; 60]).unwrap();
+    }
+    source.flush();
+    // The ring behind it takes 63; the rest waits, and nothing more is taken in before it has gone.
+    let (mut moved, mut full) = (0, false);
+    while !full {
+        match from.forward(&shared, 40) {
+            Ok(n) => moved += n,
+            Err(error) => {
+                assert!(matches!(error, Error::RingFull), "{error}");
+                full = true;
+            }
+        }
+    }
+    assert_eq!(moved, 80);
+    assert_eq!(from.frames_in_flight(), Some(0), "what is queued is not on loan");
+    for i in 0..100u8 {
+        if i == 63 {
+            shared.flush();
+            assert_eq!(from.forward(&shared, 40).unwrap(), 20);
+        }
+        assert_eq!(receive(&sink).0[..], [i; 60]);
+    }
+    assert!(shared.drain(PATIENCE).unwrap());
+    assert_eq!((from.stats().rx_packets, shared.stats().tx_packets), (100, 100));
+    assert_eq!(from.forward(&shared, 40).unwrap(), 0);
+    // To a port with a pool of its own, by copies.
+    source.send(&[200; 60]).unwrap();
+    source.flush();
+    let apart = open("dpdk:net_ring54");
+    assert_eq!(from.forward(&apart, 40).unwrap(), 1);
+    assert_eq!(receive(&apart).0[..], [200; 60]);
 }
 
 #[test]
@@ -477,7 +525,8 @@ fn jumbo_frames_arrive_in_one_piece() {
     lab.veth("va", "vb", 1);
     ip("link set va mtu 9000");
     ip("link set vb mtu 9000");
-    let end = |end: &str| format!("dpdk:net_af_packet6{end},iface={end},framesz=9216,blocksz=36864,framecnt=64?mtu=9000");
+    let end =
+        |end: &str| format!("dpdk:net_af_packet6{end},iface={end},framesz=9216,blocksz=36864,framecnt=64?mtu=9000");
     let (a, b) = (open(&end("va")), open(&end("vb")));
     through(&a, &b);
     assert!(matches!(a.send(&[0; 9100]), Err(Error::TooBigPacket(9100))));

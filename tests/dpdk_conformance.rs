@@ -151,7 +151,6 @@ conformance_suite!(over_memif, memif_sockets);
 conformance_suite!(over_af_packet, veth_sockets);
 conformance_suite!(over_any_af_packet, any_veth);
 
-
 #[test]
 fn the_same_on_huge_pages() {
     common::dpdk::again_on_huge_pages("dpdk_conformance::the_same_on_huge_pages", 140);

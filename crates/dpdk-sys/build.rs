@@ -44,7 +44,9 @@ fn main() {
         .clang_args(&flags)
         .allowlist_function("nd_.*")
         .allowlist_var("ND_.*|RTE_MAX_LCORE|LCORE_ID_ANY|RTE_ETH_NAME_MAX_LEN|RTE_PKTMBUF_HEADROOM")
-        .allowlist_function("rte_eal_(init|alarm_set|has_hugepages|iova_mode)|rte_version|rte_strerror|rte_openlog_stream")
+        .allowlist_function(
+            "rte_eal_(init|alarm_set|has_hugepages|iova_mode)|rte_version|rte_strerror|rte_openlog_stream",
+        )
         .allowlist_function("rte_log_set_global_level|rte_log_get_global_level|rte_socket_id|fopencookie|setvbuf")
         .allowlist_function("rte_thread_(register|unregister)|rte_dev_(probe|remove|name)")
         .allowlist_function("rte_mempool_(free|avail_count|mem_iter)|rte_pktmbuf_(pool_create_by_ops|copy)")
@@ -54,7 +56,9 @@ fn main() {
         .allowlist_function("rte_eth_dev_(get_port_by_name|get_name_by_port|set_mtu|get_mtu|count_avail)")
         .allowlist_function("rte_eth_dev_(rx_intr_enable|rx_intr_disable|rx_intr_ctl_q_get_fd|is_valid_port)")
         .allowlist_function("rte_eth_(rx_queue_setup|tx_queue_setup|promiscuous_(enable|disable|get)|macaddr_get)")
-        .allowlist_function("rte_eth_(link_get_nowait|stats_get|stats_reset|xstats_get|xstats_get_names|tx_done_cleanup)")
+        .allowlist_function(
+            "rte_eth_(link_get_nowait|stats_get|stats_reset|xstats_get|xstats_get_names|tx_done_cleanup)",
+        )
         .allowlist_function("rte_eth_(find_next|read_clock|dev_set_ptypes|dev_get_supported_ptypes)")
         .allowlist_type("rte_iova_mode|rte_eth_conf|rte_eth_dev_info|rte_eth_stats|rte_eth_link|rte_eth_rxconf")
         .allowlist_type("rte_eth_rx_mq_mode|rte_eth_tx_mq_mode|rte_eth_xstat.*")

@@ -36,7 +36,6 @@ pub use sock::Sock;
 #[cfg(not(all(target_os = "linux", feature = "dpdk")))]
 pub use crate::pool::PoolContext as Context;
 
-
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
 use crate::af_xdp::AfXdpFlags;
 use crate::api::Flags;

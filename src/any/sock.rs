@@ -6,7 +6,8 @@ use super::{AnyFlags, Context, backends};
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
 use crate::af_xdp;
 use crate::api::{
-    Batch, Context as ContextTrait, Interest, LinkInfo, Metadata, MetadataType, Mode, Payload, PortSpec, Socket, Stats, Token,
+    Batch, Context as ContextTrait, Interest, LinkInfo, Metadata, MetadataType, Mode, Payload, PortSpec, Socket, Stats,
+    Token,
 };
 #[cfg(all(target_os = "linux", feature = "dpdk"))]
 use crate::dpdk;

@@ -87,9 +87,10 @@ fn check_pci(name: &str) -> Result<()> {
     if !device.exists() {
         return Err(Error::NoSuchPort {
             port: name.to_owned(),
-            problem: "there is no PCI device with this address: `dpdk-devbind.py --status-dev net` (package dpdk) lists \
+            problem:
+                "there is no PCI device with this address: `dpdk-devbind.py --status-dev net` (package dpdk) lists \
                       them"
-                .into(),
+                    .into(),
         });
     }
     Ok(())

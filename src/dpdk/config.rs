@@ -56,7 +56,10 @@ impl Config {
         };
         let words = [("off", Timestamps::Off), ("sw", Timestamps::Software), ("hw", Timestamps::Hardware)];
         let config = Self {
-            eal: options.text("eal")?.map(|args| args.split_whitespace().map(str::to_owned).collect()).unwrap_or_default(),
+            eal: options
+                .text("eal")?
+                .map(|args| args.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default(),
             queues: options.number("queues", 1..=MOST_QUEUES)?,
             rx_ring: options.number("rx_ring", 1..=1 << 15)?,
             tx_ring: options.number("tx_ring", 1..=1 << 15)?,
@@ -120,7 +123,8 @@ mod tests {
 
     #[test]
     fn options_win_over_flags() {
-        let config = read("dpdk:net_null0?num_mbufs=1k&queues=2&vlan_strip&timestamps=sw", DpdkFlags::default()).unwrap();
+        let config =
+            read("dpdk:net_null0?num_mbufs=1k&queues=2&vlan_strip&timestamps=sw", DpdkFlags::default()).unwrap();
         assert_eq!((config.flags.num_mbufs, config.flags.mbuf_cache_size), (1000, 250));
         assert_eq!((config.queues, config.vlan_strip, config.timestamps), (Some(2), true, Timestamps::Software));
         assert_eq!(config.mtu, None);

@@ -138,7 +138,8 @@ impl Device {
     pub(super) fn plan(&self, name: &str, queue: Option<usize>, config: &Config) -> Result<Plan> {
         let info = self.info();
         // These make as many queues as their arguments say, and all of them receive.
-        let fixed = ["net_af_packet", "net_af_xdp", "net_pcap"].contains(&self.driver.as_str()) || config.wire.is_some();
+        let fixed =
+            ["net_af_packet", "net_af_xdp", "net_pcap"].contains(&self.driver.as_str()) || config.wire.is_some();
         let queues = match config.queues {
             Some(n) if n > info.max_rx_queues || fixed && n != info.max_rx_queues => {
                 let expected = if fixed {
@@ -178,7 +179,9 @@ impl Device {
         plan.tell_mtu = mtu <= info.max_mtu && u32::from(mtu) + overhead <= info.max_rx_pktlen.max(1518 + 8);
         if !plan.tell_mtu {
             // How long a packet may be is a matter of the interface or the arguments here.
-            if ["net_af_packet", "net_pcap", "net_af_xdp", "net_memif", "net_ring", "net_null"].contains(&self.driver.as_str()) {
+            if ["net_af_packet", "net_pcap", "net_af_xdp", "net_memif", "net_ring", "net_null"]
+                .contains(&self.driver.as_str())
+            {
                 plan.notes.push(format!("the MTU of {mtu} is known to the socket only, not to the device"));
             } else {
                 let most = u32::from(info.max_mtu).min(info.max_rx_pktlen.saturating_sub(overhead));
@@ -269,7 +272,7 @@ impl Device {
         // SAFETY: two numbers that are adjusted.
         unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(self.id, &mut plan.rx_ring, &mut plan.tx_ring) };
         // SAFETY: a plain question.
-        let numa = unsafe { sys::rte_eth_dev_socket_id(self.id) }.cast_unsigned();
+        let numa = unsafe { sys::rte_eth_dev_socket_id(self.id) } as u32; // -1: any
         let mut rx = info.default_rxconf;
         rx.offloads |= plan.rx_offloads;
         let mut tx = info.default_txconf;
@@ -280,19 +283,22 @@ impl Device {
             tx.offloads |= sys::ND_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
         }
         for queue in 0..plan.rx_queues {
-            let help = "its buffers may be too small for this driver (mbuf_default_buf_size), or its ring too long (rx_ring)";
+            let help =
+                "its buffers may be too small for this driver (mbuf_default_buf_size), or its ring too long (rx_ring)";
             self.take(&format!("setting up receive queue {queue} of {name}"), help, || {
                 // SAFETY: configured with more queues than `queue`; the mempool outlives the port (`Port::pool`).
-                unsafe {
-                    sys::rte_eth_rx_queue_setup(self.id, queue, plan.rx_ring, numa, &rx, receive_from.as_ptr())
-                }
+                unsafe { sys::rte_eth_rx_queue_setup(self.id, queue, plan.rx_ring, numa, &rx, receive_from.as_ptr()) }
             })?;
         }
         for queue in 0..plan.tx_queues {
-            self.take(&format!("setting up transmit queue {queue} of {name}"), "its ring may be too long (tx_ring)", || {
-                // SAFETY: as above.
-                unsafe { sys::rte_eth_tx_queue_setup(self.id, queue, plan.tx_ring, numa, &tx) }
-            })?;
+            self.take(
+                &format!("setting up transmit queue {queue} of {name}"),
+                "its ring may be too long (tx_ring)",
+                || {
+                    // SAFETY: as above.
+                    unsafe { sys::rte_eth_tx_queue_setup(self.id, queue, plan.tx_ring, numa, &tx) }
+                },
+            )?;
         }
         Ok(())
     }
@@ -407,13 +413,10 @@ impl Device {
         };
         let n = usize::try_from(got.min(named)).unwrap_or(0).min(n);
         let text = |name: &sys::rte_eth_xstat_name| {
-            let bytes: Vec<u8> = name.name.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
+            let bytes: Vec<u8> = name.name.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        values[..n]
-            .iter()
-            .filter_map(|x| Some((text(names.get(usize::try_from(x.id).ok()?)?), x.value)))
-            .collect()
+        values[..n].iter().filter_map(|x| Some((text(names.get(usize::try_from(x.id).ok()?)?), x.value))).collect()
     }
 
     pub(super) fn mac(&self) -> Option<[u8; 6]> {
@@ -435,7 +438,8 @@ impl Device {
         if unsafe { sys::rte_eth_link_get_nowait(self.id, &mut link) } != 0 {
             return (None, None);
         }
-        let speed = (link.link_speed != 0 && link.link_speed != sys::ND_ETH_LINK_SPEED_UNKNOWN).then_some(link.link_speed);
+        let speed =
+            (link.link_speed != 0 && link.link_speed != sys::ND_ETH_LINK_SPEED_UNKNOWN).then_some(link.link_speed);
         (speed, Some(link.link_status() != 0))
     }
 }

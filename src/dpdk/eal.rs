@@ -174,7 +174,7 @@ pub(super) fn free_hugepages() -> u64 {
             let name = size.file_name().into_string().ok()?;
             let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
             let free: u64 = std::fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse().ok()?;
-            Some(free * kib << 10)
+            Some(free * kib * 1024)
         })
         .sum()
 }

@@ -297,12 +297,10 @@ impl Pool {
             }
             let adopted = match self.fitting(mbuf.pkt_len() as usize) {
                 None => Adopted::TooLong,
-                Some(mempool) => {
-                    match NonNull::new(sys::rte_pktmbuf_copy(mbuf.0, mempool.as_ptr(), 0, u32::MAX)) {
-                        Some(copy) => Adopted::Frame(Mbuf(copy.as_ptr())),
-                        None => Adopted::NoFrame,
-                    }
-                }
+                Some(mempool) => match NonNull::new(sys::rte_pktmbuf_copy(mbuf.0, mempool.as_ptr(), 0, u32::MAX)) {
+                    Some(copy) => Adopted::Frame(Mbuf(copy.as_ptr())),
+                    None => Adopted::NoFrame,
+                },
             };
             sys::nd_free(mbuf.0);
             adopted

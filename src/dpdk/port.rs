@@ -67,7 +67,12 @@ impl Claim {
     }
 
     /// Opens the port, or joins those who have.
-    pub(super) fn open(spec: &PortSpec, queue: Option<usize>, mut config: Config, share: Option<&PoolRef>) -> Result<Self> {
+    pub(super) fn open(
+        spec: &PortSpec,
+        queue: Option<usize>,
+        mut config: Config,
+        share: Option<&PoolRef>,
+    ) -> Result<Self> {
         let (kind, name) = attach::kind(&spec.name)?;
         Eal::start(std::mem::take(&mut config.eal))?;
         let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -140,9 +140,8 @@ impl Interrupts {
         let millis = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         let mut events = [sys::rte_epoll_event::default(); 8];
         // SAFETY: our epoll descriptor; room for as many events. DPDK reads the counters of those that fired.
-        let n = unsafe {
-            sys::rte_epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, millis)
-        };
+        let n =
+            unsafe { sys::rte_epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, millis) };
         let error = io::Error::last_os_error();
         for queue in &self.queues {
             // SAFETY: the port is started and has the queue.

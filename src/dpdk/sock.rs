@@ -329,7 +329,7 @@ impl Sock {
 
     /// The next packet of the stash, which is filled if it is empty.
     #[inline(always)]
-    fn from_stash(&self) -> Result<(Token, Meta)> {
+    fn next_stashed(&self) -> Result<(Token, Meta)> {
         let mut stash = self.stash.borrow_mut();
         loop {
             let Some(packet) = stash.next() else {
@@ -407,7 +407,7 @@ impl Socket for Sock {
 
     #[inline]
     fn recv_token(&self) -> Result<(Token, Meta)> {
-        self.from_stash()
+        self.next_stashed()
     }
 
     #[inline]
@@ -416,7 +416,7 @@ impl Socket for Sock {
         while n < max {
             let left = self.stash.try_borrow().map_or(0, |stash| stash.left());
             if left != 0 {
-                let (token, meta) = self.from_stash()?;
+                let (token, meta) = self.next_stashed()?;
                 n += 1;
                 f(token, meta);
                 continue;
@@ -464,7 +464,9 @@ impl Socket for Sock {
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
         let mut naps = Naps::new(timeout);
         loop {
-            if interest != Interest::Readable && self.out.has_room() || interest != Interest::Writable && self.is_readable() {
+            if interest != Interest::Readable && self.out.has_room()
+                || interest != Interest::Writable && self.is_readable()
+            {
                 return Ok(true);
             }
             self.idle();
@@ -477,7 +479,11 @@ impl Socket for Sock {
                     // What came between the look and the arming raises none.
                     let left = if self.is_readable() { Some(Duration::ZERO) } else { naps.left() };
                     let source = interrupts.wait(left);
-                    source.map_err(|source| Error::System { what: "epoll_wait".into(), help: String::new(), source })?;
+                    source.map_err(|source| Error::System {
+                        what: "epoll_wait".into(),
+                        help: String::new(),
+                        source,
+                    })?;
                 }
                 _ if naps.pause() => {}
                 _ => return Ok(false),
@@ -599,7 +605,10 @@ impl Drop for Sock {
 
 impl fmt::Debug for Sock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sock").field("port", &self.claim.port.name).field("queues", &self.claim.queues).finish_non_exhaustive()
+        f.debug_struct("Sock")
+            .field("port", &self.claim.port.name)
+            .field("queues", &self.claim.queues)
+            .finish_non_exhaustive()
     }
 }
 

@@ -126,7 +126,9 @@ fn ours(mode: &str, time: Duration, vdevs: &[String]) -> Result<Outcome> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.as_slice() {
-        [who, mode, millis, vdevs @ ..] if !vdevs.is_empty() && ["rx", "tx", "io", "token"].contains(&mode.as_str()) => {
+        [who, mode, millis, vdevs @ ..]
+            if !vdevs.is_empty() && ["rx", "tx", "io", "token"].contains(&mode.as_str()) =>
+        {
             let time = Duration::from_millis(millis.parse().unwrap_or(1000));
             match who.as_str() {
                 "ours" => ours(mode, time, vdevs).map_err(|error| error.to_string()),

@@ -18,7 +18,9 @@ impl Testpmd {
     fn start(mode: &str, vdevs: &[String]) -> Result<Self, String> {
         // Line by line: it would keep what it says to a pipe to itself until there are 4 KiB of it.
         let mut command = Command::new("stdbuf");
-        command.args(["-oL", "dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "--no-telemetry", "--no-pci"]).args(memory());
+        command
+            .args(["-oL", "dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "--no-telemetry", "--no-pci"])
+            .args(memory());
         command.arg(format!("--file-prefix=bench{}", std::process::id()));
         for vdev in vdevs {
             command.args(["--vdev", vdev]);
