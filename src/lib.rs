@@ -55,4 +55,7 @@ pub use errors::{Error, Result};
 mod documents {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[cfg(all(target_os = "linux", feature = "dpdk"))]
+    #[doc = include_str!("../docs/dpdk.md")]
+    mod dpdk {}
 }
