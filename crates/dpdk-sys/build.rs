@@ -45,7 +45,7 @@ fn main() {
         .allowlist_function("nd_.*")
         .allowlist_var("ND_.*|RTE_MAX_LCORE|LCORE_ID_ANY|RTE_ETH_NAME_MAX_LEN|RTE_PKTMBUF_HEADROOM")
         .allowlist_function(
-            "rte_eal_(init|alarm_set|has_hugepages|iova_mode)|rte_version|rte_strerror|rte_openlog_stream",
+            "rte_eal_(init|get_runtime_dir|alarm_set|has_hugepages|iova_mode)|rte_version|rte_strerror|rte_openlog_stream",
         )
         .allowlist_function("rte_log_set_global_level|rte_log_get_global_level|rte_socket_id|fopencookie|setvbuf")
         .allowlist_function("rte_thread_(register|unregister)|rte_dev_(probe|remove|name)")

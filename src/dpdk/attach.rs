@@ -126,7 +126,9 @@ fn no_device(kind: &Kind, name: &str, devargs: &str, errno: i32, said: &str) -> 
         libc::EPERM => String::new(),
         other => format!(": {}", std::io::Error::from_raw_os_error(other.max(0))),
     };
-    let denied = ["not permitted", "Permission denied"].iter().any(|word| said.contains(word));
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    let denied = ["not permitted", "Permission denied"].iter().any(|word| said.contains(word))
+        || !root && said.contains("Could not open");
     match errno {
         _ if denied => Error::Permission {
             what: format!("making the virtual device `{devargs}`"),

@@ -22,8 +22,11 @@
 use super::log;
 use crate::errors::{Error, Result};
 use dpdk_sys as sys;
+use std::ffi::OsStr;
 use std::ffi::{CStr, CString, c_char};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The environment variable with EAL's arguments, separated by white space.
@@ -112,6 +115,7 @@ impl Eal {
             let thread = std::thread::Builder::new().name("dpdk-eal".into()).spawn(move || init(words));
             thread.ok().and_then(|thread| thread.join().ok()).unwrap_or((-1, libc::EAGAIN))
         });
+        tidy(&args);
         if started < 0 {
             return Err(explain(&args, errno, &said));
         }
@@ -133,6 +137,20 @@ fn init(words: Vec<CString>) -> (i32, i32) {
     unsafe {
         let started = sys::rte_eal_init(words.len() as i32, argv.as_mut_ptr());
         (started, if started < 0 { sys::nd_errno() } else { 0 })
+    }
+}
+
+/// Removes the folder that EAL makes for other processes of its kind, where the arguments say that there are none: it
+/// would stay behind, empty.
+fn tidy(args: &[String]) {
+    if args.iter().any(|arg| arg == "--in-memory" || arg == "--no-shconf") {
+        // SAFETY: a C string of its own, empty until it has made the folder.
+        let folder = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
+        let folder = Path::new(OsStr::from_bytes(folder.to_bytes()));
+        // Neither goes if there is anything in it.
+        if std::fs::remove_dir(folder).is_ok() {
+            let _ = folder.parent().map(std::fs::remove_dir);
+        }
     }
 }
 

@@ -21,7 +21,9 @@ impl Testpmd {
         command
             .args(["-oL", "dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "--no-telemetry", "--no-pci"])
             .args(memory());
-        command.arg(format!("--file-prefix=bench{}", std::process::id()));
+        if memory()[0] == "--no-huge" {
+            command.arg("--no-shconf");
+        }
         for vdev in vdevs {
             command.args(["--vdev", vdev]);
         }
