@@ -41,6 +41,7 @@
 mod attach;
 mod burst;
 mod config;
+mod count;
 mod device;
 mod eal;
 mod log;

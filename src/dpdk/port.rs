@@ -16,7 +16,6 @@ use super::eal::Eal;
 use super::pool::{self, Big, HEADROOM, Pool, PoolRef};
 use crate::api::PortSpec;
 use crate::errors::{Error, Result};
-use dpdk_sys::rte_eth_stats;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,8 +30,6 @@ pub(super) struct Port {
     pub(super) plan: Plan,
     pub(super) pool: PoolRef,
     wire: Option<WireEnd>,
-    /// What `rte_eth_stats` said at the start.
-    pub(super) base: rte_eth_stats,
     /// Ids of the extended statistics that count packets too long for the port.
     oversize: Vec<u64>,
     pub(super) notes: Vec<String>,
@@ -194,7 +191,7 @@ impl Port {
         if config.timestamps == Timestamps::Hardware {
             plan.timestamp = device.timestamp_field()?;
         }
-        let (base, oversize) = (device.stats(), device.oversize_ids());
+        let oversize = device.oversize_ids();
         closer.disarm();
         Ok(Self {
             device,
@@ -204,7 +201,6 @@ impl Port {
             plan,
             pool,
             wire,
-            base,
             oversize,
             notes,
         })

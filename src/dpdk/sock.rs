@@ -3,6 +3,7 @@
 use super::DpdkFlags;
 use super::burst::{Orders, Outgoing, RX, Reader, Received, lend};
 use super::config::{Config, Timestamps};
+use super::count::Counts;
 use super::device::{OVERHEAD, TX_CHECKSUM};
 use super::meta::Meta;
 use super::offload::{TxOffload, checksums};
@@ -49,6 +50,7 @@ struct Counters {
     tx_bytes: Cell<u64>,
     /// Packets have passed that nobody looked at: their bytes are the driver's to count.
     relays: Cell<bool>,
+    driver: Counts,
 }
 
 #[inline(always)]
@@ -101,6 +103,7 @@ impl Sock {
             "net_af_packet" => 1,
             _ => 0,
         };
+        let queue = (!claim.is_sole()).then(|| usize::from(claim.tx_queue()));
         let ctx = Context::attach(port.pool.clone());
         Ok(Self {
             interrupts,
@@ -114,7 +117,10 @@ impl Sock {
             stamp: config.timestamps == Timestamps::Software,
             checksum: config.tx_checksum,
             longest: (usize::from(plan.mtu) + OVERHEAD).min(port.pool.longest()),
-            counters: Counters::default(),
+            counters: Counters {
+                driver: Counts::new(&port.device.stats(), port.oversize(), queue),
+                ..Counters::default()
+            },
             claim,
         })
     }
@@ -506,41 +512,30 @@ impl Socket for Sock {
     }
 
     fn stats(&self) -> Stats {
-        let (counters, port, base) = (&self.counters, &self.claim.port, &self.claim.port.base);
-        let now = port.device.stats();
-        let queue = usize::from(self.claim.tx_queue());
-        let taken = self.out.taken.get();
-        // A driver that does not count by queue leaves 0 there: what it took is all that is known then.
-        let sent = match base.q_opackets.get(queue) {
-            _ if self.claim.is_sole() => now.opackets - base.opackets,
-            Some(before) if now.q_opackets[queue] != 0 => now.q_opackets[queue] - before,
-            _ => taken,
-        };
-        let sent = sent.min(taken);
-        let failed = now.oerrors.saturating_sub(base.oerrors).min(taken - sent);
+        let (counters, port) = (&self.counters, &self.claim.port);
+        let driver = counters.driver.read(&port.device.stats(), port.oversize(), self.out.taken.get());
         // What is the port's and no queue's is told once, by the socket that opened it.
-        let of_port = |now: u64, before: u64| if self.claim.first { now.saturating_sub(before) } else { 0 };
-        let errors = of_port(now.ierrors, base.ierrors);
-        let oversize = if self.claim.first { port.oversize().min(errors) } else { 0 };
-        let bytes = |mine: u64, now: u64, before: u64| {
-            let relayed = counters.relays.get() && self.claim.is_sole();
-            if relayed { mine.max(now.saturating_sub(before)) } else { mine }
+        let of_port = |n: u64| if self.claim.first { n } else { 0 };
+        let errors = of_port(driver.errors);
+        let oversize = of_port(driver.oversize).min(errors);
+        let bytes = |mine: u64, driver: u64| {
+            if counters.relays.get() && self.claim.is_sole() { mine.max(driver) } else { mine }
         };
         Stats {
             rx_packets: counters.rx_packets.get(),
-            rx_bytes: bytes(counters.rx_bytes.get(), now.ibytes, base.ibytes),
+            rx_bytes: bytes(counters.rx_bytes.get(), driver.rx_bytes),
             rx_truncated: 0,
             rx_dropped: RxDrops {
-                ring_full: of_port(now.imissed, base.imissed),
-                no_frame: of_port(now.rx_nombuf, base.rx_nombuf) + counters.no_frame.get(),
+                ring_full: of_port(driver.missed),
+                no_frame: of_port(driver.no_mbuf) + counters.no_frame.get(),
                 oversize: oversize + counters.too_long.get(),
                 invalid: errors - oversize,
                 ..RxDrops::default()
             },
             tx_submitted: self.out.accepted(),
-            tx_packets: sent,
-            tx_bytes: bytes(counters.tx_bytes.get(), now.obytes, base.obytes),
-            tx_dropped: TxDrops { interface: failed, invalid: self.out.refused.get(), ..TxDrops::default() },
+            tx_packets: driver.sent,
+            tx_bytes: bytes(counters.tx_bytes.get(), driver.tx_bytes),
+            tx_dropped: TxDrops { interface: driver.failed, invalid: self.out.refused.get(), ..TxDrops::default() },
         }
     }
 
