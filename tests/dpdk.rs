@@ -390,6 +390,45 @@ fn software_timestamps_are_the_system_clock() {
 }
 
 #[test]
+fn timestamps_of_the_capture_are_in_nanoseconds() {
+    use nethuns_rs::api::Metadata;
+    let Some(lab) = Lab::enter("dpdk::timestamps_of_the_capture_are_in_nanoseconds") else { return };
+    lab.veth("va", "vb", 1);
+    let (near, far) = (open("dpdk:net_pcap48,iface=va?timestamps=hw"), open("dpdk:net_af_packet49,iface=vb"));
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let before = now();
+    let mut packet = [0xff; 60];
+    packet[12..14].copy_from_slice(&[0x88, 0xb5]);
+    far.send(&packet).unwrap();
+    far.flush();
+    let (_, meta) = receive_that(&near, |p| p[12..14] == [0x88, 0xb5]);
+    let stamp = meta.timestamp_ns().expect("a timestamp");
+    // The capture has microseconds only.
+    assert!(before - before % 1000 <= stamp && stamp <= now(), "{before} {stamp}");
+    assert_eq!(meta.device_timestamp(), None);
+}
+
+#[test]
+fn af_xdp_through_its_driver() {
+    let Some(lab) = Lab::enter("dpdk::af_xdp_through_its_driver") else { return };
+    lab.veth("va", "vb", 1);
+    let (near, far) = (open("dpdk:net_af_xdp46,iface=va?num_mbufs=8192"), open("dpdk:net_af_packet47,iface=vb"));
+    let mut packet = [0xff; 60];
+    packet[12..14].copy_from_slice(&[0x88, 0xb5]);
+    for i in 0..50u8 {
+        packet[14] = i;
+        far.send(&packet).unwrap();
+        far.flush();
+        let (got, _) = receive_that(&near, |p| p[12..14] == [0x88, 0xb5]);
+        assert_eq!(*got, packet);
+        near.send_payload(got).unwrap();
+        near.flush();
+        assert_eq!(*receive_that(&far, |p| p[12..14] == [0x88, 0xb5]).0, packet);
+    }
+    assert_eq!((near.frames_in_flight(), far.frames_in_flight()), (Some(0), Some(0)));
+}
+
+#[test]
 fn a_kernel_peer_answers_over_af_packet() {
     let Some(lab) = Lab::enter("dpdk::a_kernel_peer_answers_over_af_packet") else { return };
     lab.veth("va", "vb", 1);

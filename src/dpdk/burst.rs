@@ -130,7 +130,7 @@ pub(super) fn lend(
         if let Some((offset, flag)) = reader.field {
             if meta.flags & flag != 0 {
                 let ticks = mbuf.0.byte_add(offset).cast::<u64>().read_unaligned();
-                meta.timestamp = ticks * reader.unit.max(1);
+                meta.timestamp = ticks.wrapping_mul(reader.unit.max(1));
                 meta.clock = if reader.unit == 0 { Clock::Device } else { Clock::Unix };
             }
         }

@@ -196,7 +196,8 @@ impl Device {
     }
 
     fn plan_offloads(&self, config: &Config, info: &sys::rte_eth_dev_info, plan: &mut Plan) -> Result<()> {
-        let hardware = config.timestamps == Timestamps::Hardware;
+        // The capture stamps every packet, asked or not, and does not call it an offload.
+        let hardware = config.timestamps == Timestamps::Hardware && self.driver != "net_pcap";
         for (wanted, bits, option) in [
             (config.rx_checksum, RX_CHECKSUM, "rx_checksum"),
             (config.vlan_strip, sys::ND_ETH_RX_OFFLOAD_VLAN_STRIP, "vlan_strip"),
