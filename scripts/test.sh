@@ -2,7 +2,7 @@
 # All tests. Installs what it needs (Debian packages, by name), says what it does, ends with what was skipped and why.
 #
 #   scripts/test.sh            everything
-#   scripts/test.sh STEP...    some of: style features tests models sanitizer netmap bench demo
+#   scripts/test.sh STEP...    some of: style features tests dpdk models sanitizer netmap bench demo
 #
 # NETHUNS_NETMAP_MODULE=path/to/netmap.ko   runs netmap's tests on that module too, in a guest (scripts/netmap-guest.sh)
 #
@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$top" || exit
 
 steps=("$@")
-[ ${#steps[@]} = 0 ] && steps=(style features tests models sanitizer netmap bench demo)
+[ ${#steps[@]} = 0 ] && steps=(style features tests dpdk models sanitizer netmap bench demo)
 
 need_library
 need_packages clang iproute2 ethtool tcpdump tshark iputils-ping shellcheck
@@ -113,6 +113,24 @@ step_tests() {
   tests "all features" test --features full
 }
 
+step_dpdk() {
+  say "dpdk: clippy, rustdoc and tests with feature dpdk, on virtual devices, ordinary pages and huge ones"
+  need_packages libdpdk-dev dpdk-dev libclang-dev
+  # Without the feature nobody needs the packages: nothing of DPDK may be in the graph then.
+  check "full does without dpdk-sys" bash -c '! cargo tree --features full --edges normal,build --prefix none | grep -q "^dpdk-sys "'
+  check "clippy dpdk-sys" cargo clippy -p dpdk-sys --all-targets -- -D warnings
+  local set
+  for set in "--no-default-features --features dpdk" "--features full,dpdk"; do
+    # shellcheck disable=SC2086  # the sets are words
+    check "clippy $set" cargo clippy --all-targets $set -- -D warnings
+    # shellcheck disable=SC2086
+    RUSTDOCFLAGS="-D warnings" check "rustdoc $set" cargo doc --no-deps $set
+  done
+  [ "$(id -u)" = 0 ] || say "not root: tests that need interfaces or huge pages are skipped"
+  tests "feature dpdk alone" test --no-default-features --features dpdk
+  tests "feature dpdk beside all others" test --features full,dpdk --lib --test dpdk --test dpdk_conformance --test conformance --test seeds --test house
+}
+
 step_models() {
   say "models: every interleaving of what threads share (loom)"
   RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --lib model
@@ -164,7 +182,7 @@ step_demo() {
 }
 
 for step in "${steps[@]}"; do
-  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests models sanitizer netmap bench demo"
+  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests dpdk models sanitizer netmap bench demo"
   "step_$step"
 done
 

@@ -8,6 +8,7 @@
 //! | `pcap` | libpcap: live capture and injection, capture files as ports (feature `pcap`) |
 //! | `af_xdp` | AF_XDP sockets on Linux (feature `af_xdp`) |
 //! | `netmap` | netmap on Linux and FreeBSD: cards, VALE switches, pipes (feature `netmap`) |
+//! | `dpdk` | DPDK on Linux: cards by PCI address, and its virtual devices (feature `dpdk`) |
 //! | [`any`] | a backend chosen at run time by its port spec |
 //! | [`errors`] | one [`errors::Error`] for all of them |
 //!
@@ -48,6 +49,10 @@ pub mod af_xdp;
 #[cfg_attr(docsrs, doc(cfg(feature = "netmap")))]
 pub mod netmap;
 
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "dpdk")))]
+pub mod dpdk;
+
 pub use errors::{Error, Result};
 
 /// The code of the documents compiles.
@@ -55,4 +60,7 @@ pub use errors::{Error, Result};
 mod documents {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[cfg(all(target_os = "linux", feature = "dpdk"))]
+    #[doc = include_str!("../docs/dpdk.md")]
+    mod dpdk {}
 }

@@ -167,6 +167,8 @@ pub fn backends() -> Findings {
         let version = match backend.scheme {
             #[cfg(feature = "pcap")]
             "pcap" => format!(" ({})", nethuns_rs::pcap::library_version()),
+            #[cfg(all(target_os = "linux", feature = "dpdk"))]
+            "dpdk" => format!(" (built with {})", nethuns_rs::dpdk::BUILT_WITH),
             _ => String::new(),
         };
         findings.add(Severity::Ok, format!("{}: {}{version}", backend.scheme, backend.about));

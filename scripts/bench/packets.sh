@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The packet layer: memory, channel, pcap and AF_XDP, against hand-written C loops, xsk-rs and plain flume.
+# The packet layer: memory, channel, pcap, AF_XDP and DPDK, against hand-written C loops, xsk-rs, plain flume and
+# dpdk-testpmd.
 # Sourced by scripts/bench.sh with its arguments.
 
 : "${top:?run scripts/bench.sh packets}"
@@ -40,6 +41,13 @@ rm -f "$peers"/{af_xdp_loop,pcap_loop,xsk-rs-loop}
 c_peers
 peer xsk-rs xsk_rs_peer
 cargo build --quiet --profile bench -p nethuns-bench-packets
+# After the others, in a target folder of its own: feature `dpdk` is built into what it touches.
+dpdk_contenders() {
+  need_packages libdpdk-dev dpdk-dev coreutils
+  CARGO_TARGET_DIR="$top/target/dpdk" cargo build --quiet --profile bench -p nethuns-bench-packets --features dpdk --bin packets-dpdk &&
+    cp target/dpdk/release/packets-dpdk "${CARGO_TARGET_DIR:-target}/release/packets-dpdk"
+}
+peer testpmd dpdk_contenders
 
 say "measuring: $(uname -sr), $(nproc) CPUs, $(rustc --version | cut -d' ' -f1-2), $("${CC:-gcc}" -dumpfullversion) for C"
 exec "${CARGO_TARGET_DIR:-target}/release/bench-packets" --peers "$peers" "${without[@]}" "$@"

@@ -25,13 +25,23 @@
 //! Any port can be made a bad one: the options of [`faults`](crate::mem::faults) (`loss`, `dup`, `reorder`, `corrupt`,
 //! `delay`, `jitter`, `rate`, …) are understood after every port spec and never reach the backend.
 
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+mod context;
 mod sock;
 
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+pub use context::Context;
 pub use sock::Sock;
+
+/// The context of a [`Sock`].
+#[cfg(not(all(target_os = "linux", feature = "dpdk")))]
+pub use crate::pool::PoolContext as Context;
 
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
 use crate::af_xdp::AfXdpFlags;
 use crate::api::Flags;
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+use crate::dpdk::DpdkFlags;
 use crate::mem::MemFlags;
 use crate::mem::faults::Plan;
 #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
@@ -60,6 +70,9 @@ pub struct AnyFlags {
     /// For `netmap:`.
     #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
     pub netmap: NetmapFlags,
+    /// For `dpdk:`.
+    #[cfg(all(target_os = "linux", feature = "dpdk"))]
+    pub dpdk: DpdkFlags,
     /// What shall go wrong, whichever backend it is. Options of the port spec are put over it. A wire in memory on
     /// simulated time takes its delays on the same clock, unless the plan has a simulated one of its own.
     pub faults: Plan,
@@ -91,6 +104,13 @@ impl From<AfXdpFlags> for AnyFlags {
 impl From<NetmapFlags> for AnyFlags {
     fn from(netmap: NetmapFlags) -> Self {
         Self { netmap, ..Self::default() }
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+impl From<DpdkFlags> for AnyFlags {
+    fn from(dpdk: DpdkFlags) -> Self {
+        Self { dpdk, ..Self::default() }
     }
 }
 
@@ -157,9 +177,9 @@ pub fn backends() -> &'static [Backend] {
         Backend {
             scheme: "dpdk",
             example: "dpdk:0000:01:00.0",
-            about: "DPDK on Linux",
-            compiled: false,
-            enable: "not in this version",
+            about: "DPDK on Linux: a card by its PCI address, or a virtual device such as dpdk:net_af_packet0,iface=eth0",
+            compiled: cfg!(all(target_os = "linux", feature = "dpdk")),
+            enable: "build on Linux with `--features dpdk` (needs libdpdk-dev)",
         },
     ];
     ALL

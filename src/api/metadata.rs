@@ -36,6 +36,9 @@ pub enum MetadataType {
     /// Of libpcap.
     #[cfg(feature = "pcap")]
     Pcap(crate::pcap::Meta),
+    /// Of DPDK.
+    #[cfg(all(target_os = "linux", feature = "dpdk"))]
+    Dpdk(crate::dpdk::Meta),
     /// Of a backend outside this crate.
     Other(PacketInfo),
 }
@@ -76,6 +79,8 @@ macro_rules! each {
             MetadataType::Netmap($meta) => $what,
             #[cfg(feature = "pcap")]
             MetadataType::Pcap($meta) => $what,
+            #[cfg(all(target_os = "linux", feature = "dpdk"))]
+            MetadataType::Dpdk($meta) => $what,
             MetadataType::Other($meta) => $what,
         }
     };

@@ -518,7 +518,9 @@ pub fn packets_outlive_their_socket(rig: &impl Rig) {
     // The last of all: no socket, no context, no pool.
     drop(context);
     let last = tokens.next().unwrap();
-    assert_eq!(last.peek(<[u8]>::len), None);
+    // A mempool of DPDK is freed only once every frame is back in it; all others go with their last context.
+    let lives_on = rig.facts().backend == "dpdk";
+    assert_eq!(last.peek(<[u8]>::len), lives_on.then_some(60));
     drop(last);
 }
 
@@ -592,8 +594,10 @@ pub fn the_descriptor_is_readable_while_packets_wait(rig: &impl Rig) {
         // SAFETY: one pollfd that outlives the call.
         unsafe { libc::poll(&mut poll, 1, timeout) == 1 && poll.revents & libc::POLLIN != 0 }
     };
+    // Drivers of DPDK are polled: the descriptor wakes the loop time and again, packets or not.
+    let ticks = rig.facts().backend == "dpdk";
     for i in 0..20 {
-        assert!(!readable(1), "round {i}");
+        assert!(ticks || !readable(1), "round {i}");
         let n = 1 + i % 3;
         for k in 0..n {
             send(&a, &packet(k, 60));

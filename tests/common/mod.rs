@@ -8,6 +8,8 @@ pub mod caps;
 #[cfg(unix)]
 pub mod conformance;
 pub mod counting;
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+pub mod dpdk;
 #[cfg(target_os = "linux")]
 pub mod netns;
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]

@@ -3,4 +3,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+mod dpdk;
 mod packets;

@@ -6,6 +6,8 @@ mod common;
 mod arguments;
 #[cfg(target_os = "linux")]
 mod doctor;
+#[cfg(all(target_os = "linux", feature = "dpdk"))]
+mod dpdk;
 #[cfg(feature = "pcap")]
 mod files;
 mod memory;

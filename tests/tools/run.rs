@@ -30,8 +30,12 @@ fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--examples", "--no-default-features", "--package", env!("CARGO_PKG_NAME")]);
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
-    let features =
-        [("pcap", cfg!(feature = "pcap")), ("af_xdp", cfg!(feature = "af_xdp")), ("netmap", cfg!(feature = "netmap"))];
+    let features = [
+        ("pcap", cfg!(feature = "pcap")),
+        ("af_xdp", cfg!(feature = "af_xdp")),
+        ("netmap", cfg!(feature = "netmap")),
+        ("dpdk", cfg!(feature = "dpdk")),
+    ];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     cargo.args(["--features", &features.join(",")]);
     // What cargo knows of rustc lies in the root of a target directory; between it and the profile lies a triple, if one

@@ -17,6 +17,7 @@ const OF_C: f64 = 0.97;
 const OF_XSK_RS: f64 = 1.0;
 const ANY_OF_C: f64 = 0.95;
 const OF_FLUME: f64 = 0.9;
+const OF_TESTPMD: f64 = 0.95;
 const MEM_NS: f64 = 25.0;
 const INSTRUCTIONS: f64 = 60.0;
 
@@ -265,6 +266,28 @@ fn sibling(name: &str) -> PathBuf {
     me.parent().unwrap_or(Path::new(".")).join(name)
 }
 
+/// Virtual devices of DPDK: the forwarding thread's time per packet, against that of `dpdk-testpmd`'s.
+fn dpdk(bench: &Bench, report: &mut Report, device: &str, mode: &str, vdevs: &str) {
+    let Some(figure) = bench.wanted(format!("dpdk {device} {mode}")) else { return };
+    if let Some((_, reason)) = bench.options.without.iter().find(|(peer, _)| peer == "testpmd") {
+        return report.skip(figure, "testpmd", reason.as_str());
+    }
+    let millis = bench.options.pick(500, 100);
+    let program = sibling("packets-dpdk");
+    let ours = Contender::new("ours", &program, &format!("ours {mode} {millis} {vdevs}"));
+    // Packet by packet, in the program's hands: testpmd has no such mode, so that is for the record.
+    let (theirs, bar) = if mode == "token" { ("io", None) } else { (mode, Some(OF_TESTPMD)) };
+    let peer = Contender::new("testpmd", &program, &format!("testpmd {theirs} {millis} {vdevs}"));
+    match race(&[ours, peer], bench.pairs) {
+        Ok(samples) => {
+            report.compare(&figure, "ns/packet", (&samples[0], &samples[1]), "testpmd", bar, Sample::cpu);
+            let allocations = samples[0].iter().map(|s| s.allocations).sum();
+            report.limit(format!("{figure} heap"), "allocations", allocations, 0.0, true);
+        }
+        Err(problem) => report.fail(figure, "testpmd", problem),
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let bench = Bench { options: &options, ours: sibling("packets-ours"), pairs: options.pick(9, 3) };
@@ -273,10 +296,23 @@ fn main() -> ExitCode {
     mem(&bench, &mut report);
     channel(&bench, &mut report);
     netmap(&bench, &mut report);
+    one_cpu(false);
+    for mode in ["rx", "tx", "io", "token"] {
+        dpdk(&bench, &mut report, "net_null", mode, "net_null0");
+    }
+    // A ring has nothing to receive but what was sent, and room for a thousand: forwarding is all it can be asked for.
+    dpdk(&bench, &mut report, "net_ring", "io", "net_ring0");
+    one_cpu(true);
     if let Some(lab) = Lab::enter("packets over interfaces") {
         lab.veth("sa0", "sb0", 1);
         lab.veth("oa0", "ob0", 1);
         on_interfaces(&bench, &mut report);
+        // testpmd's two threads are on CPUs of their own choice.
+        one_cpu(false);
+        // Between the ends of one pair packets go round. Receiving alone would measure how long a poll waits for a sender.
+        dpdk(&bench, &mut report, "net_af_packet", "tx", "net_af_packet0,iface=sa0");
+        dpdk(&bench, &mut report, "net_af_packet", "io", "net_af_packet0,iface=sa0 net_af_packet1,iface=sb0");
+        one_cpu(true);
     } else {
         report.skip("af_xdp and pcap", "all", "needs root, for a network namespace of its own");
     }
