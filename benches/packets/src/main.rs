@@ -219,10 +219,7 @@ fn netmap(bench: &Bench, report: &mut Report) {
         match race(&contenders, bench.pairs) {
             Ok(samples) => {
                 let pair = |ours: usize| (samples[ours].as_slice(), samples[2].as_slice());
-                // Small packets show what a packet costs. Large ones, where both mostly copy, are for the record: there the
-                // loop by hand, which has less to keep in registers around each copy, is 5 to 10 % ahead.
-                let bar = (size == 60).then_some(OF_C);
-                report.compare(&figure, "ns/packet", pair(0), "ring loop", bar, Sample::cpu);
+                report.compare(&figure, "ns/packet", pair(0), "ring loop", Some(OF_C), Sample::cpu);
                 report.compare(format!("{figure} any"), "ns/packet", pair(1), "ring loop", None, Sample::cpu);
                 let heap = samples[0].iter().map(|s| s.allocations).sum();
                 report.limit(format!("{figure} heap"), "allocations", heap, 0.0, true);
