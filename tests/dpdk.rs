@@ -97,15 +97,13 @@ fn eal_that_cannot_start_says_why() {
         eprintln!("second: {}", start());
         return;
     }
-    for (args, part) in [
-        ("--no-such-argument", "an argument is wrong"),
-        ("--no-huge --in-memory", "an argument is wrong"),
-        ("--no-huge -m 64 -l 4095", "an argument is wrong"),
-        ("--huge-dir /nonexistent --no-telemetry --no-shconf", "no huge page is free"),
+    // More memory than huge pages can give: whether there are none or too few depends on the machine.
+    for (args, parts) in [
+        ("--no-such-argument", ["an argument is wrong"; 2]),
+        ("--no-huge --in-memory", ["an argument is wrong"; 2]),
+        ("--no-huge -m 64 -l 4095", ["an argument is wrong"; 2]),
+        ("--in-memory -m 1000000 --no-telemetry --no-shconf", ["no huge page is free", "more huge pages"]),
     ] {
-        if common::dpdk::on_huge_pages() && part.contains("huge page") {
-            continue;
-        }
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "eal_that_cannot_start_says_why", "--nocapture"])
             .env(CHILD, args)
@@ -115,7 +113,8 @@ fn eal_that_cannot_start_says_why() {
         assert!(output.status.success(), "{args}: {text}");
         for line in ["first: ", "second: "] {
             let said = text.lines().find(|l| l.starts_with(line)).unwrap_or_else(|| panic!("{args}: {text}"));
-            assert!(said.contains(part) && said.contains(args) && said.contains("once per process"), "{said}");
+            assert!(said.contains(args) && said.contains("once per process"), "{said}");
+            assert!(parts.iter().any(|part| said.contains(part)), "{said}");
         }
     }
 }
