@@ -1,4 +1,4 @@
-//! Every backend through one suite: see `common/conformance.rs`.
+//! Every backend through one suite: see `common/conformance`.
 #![cfg(unix)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! The conformance suite over virtual devices of DPDK: see `common/conformance.rs`.
+//! The conformance suite over virtual devices of DPDK: see `common/conformance`.
 //!
 //! EAL is started once in a process, so all of it runs on one kind of memory: ordinary pages. The last test runs the
 //! whole again in a process of its own, on huge pages.
