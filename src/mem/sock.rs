@@ -335,6 +335,10 @@ impl Drop for Sock {
 #[cfg(all(unix, not(loom)))]
 impl std::os::fd::AsFd for Sock {
     /// Readable while packets wait.
+    ///
+    /// # Panics
+    ///
+    /// At the first call, if the process has no file descriptor left to make one of.
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.inbox.fd()
     }
