@@ -10,6 +10,8 @@
 //! | `netmap` | netmap on Linux and FreeBSD: cards, VALE switches, pipes (feature `netmap`) |
 //! | `dpdk` | DPDK on Linux: cards by PCI address, and its virtual devices (feature `dpdk`) |
 //! | [`any`] | a backend chosen at run time by its port spec |
+//! | `wire` | headers of Ethernet, ARP, IP, ICMP, UDP and TCP: views and emitters (feature `net`) |
+//! | `stack` | the TCP/IP engine, sans-IO (feature `net`) |
 //! | [`errors`] | one [`errors::Error`] for all of them |
 //!
 //! # A first program
@@ -52,6 +54,14 @@ pub mod netmap;
 #[cfg(all(target_os = "linux", feature = "dpdk"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "dpdk")))]
 pub mod dpdk;
+
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod wire;
+
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod stack;
 
 pub use errors::{Error, Result};
 

@@ -1,0 +1,20 @@
+//! The TCP/IP engine, sans-IO: frames and the time come in, frames and deadlines go out.
+//!
+//! It knows no socket, no clock and no thread; one engine serves one queue and belongs to one thread.
+#![forbid(unsafe_code)]
+#![allow(dead_code)] // until the parts are put together
+
+pub mod config;
+mod error;
+mod event;
+mod sink;
+mod stats;
+mod tcp;
+mod time;
+
+pub use config::Config;
+pub use error::SocketError;
+pub use event::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
+pub use sink::{Full, Sink};
+pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
+pub use time::Instant;
