@@ -7,7 +7,6 @@
 pub mod config;
 mod error;
 mod event;
-mod options;
 mod sink;
 mod stats;
 mod tcp;
@@ -16,7 +15,7 @@ mod time;
 pub use config::Config;
 pub use error::SocketError;
 pub use event::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
-pub use options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
 pub use sink::{Full, Sink};
 pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
+pub use tcp::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
 pub use time::Instant;

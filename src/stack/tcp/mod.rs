@@ -1,3 +1,4 @@
 //! TCP (RFC 9293).
 
+pub mod options;
 mod seq;
