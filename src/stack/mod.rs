@@ -7,7 +7,11 @@
 pub mod config;
 mod error;
 mod event;
+mod prf;
+#[cfg(test)]
+mod random;
 mod sink;
+mod slab;
 mod stats;
 mod tcp;
 mod time;
