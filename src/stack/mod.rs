@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)] // until the parts are put together
 
+mod blocks;
+mod buffers;
+mod chunk;
 pub mod config;
 mod error;
 mod event;
@@ -16,6 +19,7 @@ mod stats;
 mod tcp;
 mod time;
 
+pub use chunk::{Chunk, Opened};
 pub use config::Config;
 pub use error::SocketError;
 pub use event::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
