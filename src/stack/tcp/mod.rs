@@ -2,3 +2,5 @@
 
 pub mod options;
 mod seq;
+mod table;
+mod wheel;
