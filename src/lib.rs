@@ -10,6 +10,7 @@
 //! | `netmap` | netmap on Linux and FreeBSD: cards, VALE switches, pipes (feature `netmap`) |
 //! | `dpdk` | DPDK on Linux: cards by PCI address, and its virtual devices (feature `dpdk`) |
 //! | [`any`] | a backend chosen at run time by its port spec |
+//! | [`capture`] | writes capture files, without libpcap |
 //! | `wire` | headers of Ethernet, ARP, IP, ICMP, UDP and TCP: views and emitters (feature `net`) |
 //! | `stack` | the TCP/IP engine, sans-IO (feature `net`) |
 //! | [`errors`] | one [`errors::Error`] for all of them |
@@ -35,6 +36,7 @@
 
 pub mod any;
 pub mod api;
+pub mod capture;
 pub mod errors;
 pub mod mem;
 pub mod pool;

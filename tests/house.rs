@@ -11,8 +11,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     // The two halves of one contract: a token finds its pool, a pool makes tokens.
     ("api", &["errors", "pool"]),
     ("pool", &["errors", "api"]),
+    ("capture", &[]),
     ("mem", &["errors", "api", "pool"]),
-    ("pcap", &["errors", "api", "pool"]),
+    ("pcap", &["errors", "api", "pool", "capture"]),
     ("af_xdp", &["errors", "api", "pool"]),
     ("netmap", &["errors", "api", "pool"]),
     ("dpdk", &["errors", "api", "pool"]),
@@ -20,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["errors"]),
     ("stack", &["errors", "api", "pool", "wire"]),
     // The driver takes its time from the same clock as simulated wires.
-    ("host", &["errors", "api", "pool", "mem", "any", "wire", "stack"]),
+    ("host", &["errors", "api", "pool", "capture", "mem", "any", "wire", "stack"]),
     // Of the engine it knows the names only: ids, events, options, errors.
     ("kernel", &["errors", "stack"]),
     ("net", &["errors", "api", "any", "stack", "host", "kernel"]),

@@ -3,7 +3,8 @@
 use super::explain;
 use super::ffi::{ETHERNET, Handle};
 use super::flags::WriteOptions;
-use super::writer::{CaptureWriter, Format, HEAD, Head, Layout, read_head};
+use super::head::{HEAD, Head, read_head};
+use crate::capture::{CaptureWriter, Format, Layout};
 use crate::errors::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};

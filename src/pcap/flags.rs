@@ -1,8 +1,8 @@
 //! What can be asked of a port, and where it may come from: flags, then options of the port spec.
 
 use super::ffi::Direction;
-use super::writer::Format;
 use crate::api::{Flags, Options, PortSpec};
+use crate::capture::Format;
 use crate::errors::{Error, Result};
 use std::fmt::Display;
 use std::ops::RangeInclusive;

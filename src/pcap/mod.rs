@@ -23,15 +23,15 @@ mod explain;
 mod ffi;
 mod file;
 mod flags;
+mod head;
 mod live;
 mod meta;
 mod sock;
-mod writer;
 
+pub use crate::capture::{CaptureWriter, Format, Layout};
 pub use flags::PcapFlags;
 pub use meta::Meta;
 pub use sock::Sock;
-pub use writer::{CaptureWriter, Format, Layout};
 
 /// Name and version of the libpcap that is used, as it tells them (`pcap_lib_version(3PCAP)`).
 #[must_use]

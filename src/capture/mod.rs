@@ -1,5 +1,7 @@
 //! Writes capture files: `pcap` with micro- or nanoseconds, `pcapng` with nanoseconds, Ethernet, little-endian.
 //!
+//! It needs no libpcap: with or without feature `pcap`, which writes its capture files by it.
+//!
 //! Formats: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html>,
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html>.
 
@@ -28,6 +30,15 @@ pub struct Layout {
     pub interface: Option<String>,
 }
 
+/// Which way a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Towards the interface's owner.
+    Received,
+    /// Away from it.
+    Sent,
+}
+
 impl Default for Layout {
     /// `pcapng`, 262144 bytes (the most that libpcap reads), nanoseconds, no interface name.
     fn default() -> Self {
@@ -37,7 +48,7 @@ impl Default for Layout {
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 64 * 1024;
-const ETHERNET: u16 = 1;
+pub(crate) const ETHERNET: u16 = 1;
 
 /// Writes packets to a file, or to anything else that takes bytes, 64 KiB at a time. What is left is written by
 /// [`flush`](Self::flush) and when the writer is dropped.
@@ -46,7 +57,7 @@ const ETHERNET: u16 = 1;
 /// the number of packets known to be out.
 ///
 /// ```
-/// use nethuns_rs::pcap::{CaptureWriter, Layout};
+/// use nethuns_rs::capture::{CaptureWriter, Layout};
 /// # fn main() -> std::io::Result<()> {
 /// let mut file = Vec::new();
 /// let mut capture = CaptureWriter::new(&mut file, Layout::default());
@@ -86,6 +97,16 @@ impl<W: Write> CaptureWriter<W> {
         &self.layout
     }
 
+    /// What it writes to. What has been gathered and not been written out yet is not there.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Packets gathered that have not been written out yet.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// Packets that have been written out.
     pub fn written(&self) -> u64 {
         self.written
@@ -104,6 +125,33 @@ impl<W: Write> CaptureWriter<W> {
     /// Of the output; `InvalidInput` for a time that a `pcap` file cannot hold (after 2106).
     #[inline]
     pub fn write(&mut self, packet: &[u8], timestamp_ns: u64, wire_len: u32) -> io::Result<()> {
+        self.record(packet, timestamp_ns, wire_len, None)
+    }
+
+    /// The same with the direction, which a `pcapng` file tells and a `pcap` file cannot.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    #[inline]
+    pub fn write_directed(
+        &mut self,
+        packet: &[u8],
+        timestamp_ns: u64,
+        wire_len: u32,
+        direction: Direction,
+    ) -> io::Result<()> {
+        self.record(packet, timestamp_ns, wire_len, Some(direction))
+    }
+
+    #[inline(always)]
+    fn record(
+        &mut self,
+        packet: &[u8],
+        timestamp_ns: u64,
+        wire_len: u32,
+        direction: Option<Direction>,
+    ) -> io::Result<()> {
         if self.failed.is_some() {
             return Err(self.earlier());
         }
@@ -111,7 +159,7 @@ impl<W: Write> CaptureWriter<W> {
         let wire_len = wire_len.max(u32::try_from(packet.len()).unwrap_or(u32::MAX));
         match self.layout.format {
             Format::Pcap => self.pcap_record(kept, timestamp_ns, wire_len)?,
-            Format::PcapNg => self.pcapng_packet(kept, timestamp_ns, wire_len),
+            Format::PcapNg => self.pcapng_packet(kept, timestamp_ns, wire_len, direction),
         }
         self.waiting += 1;
         if self.buffer.len() >= CHUNK { self.push_out() } else { Ok(()) }
@@ -240,8 +288,9 @@ impl<W: Write> CaptureWriter<W> {
     }
 
     #[inline]
-    fn pcapng_packet(&mut self, packet: &[u8], timestamp_ns: u64, wire_len: u32) {
-        let total = 32 + packet.len().next_multiple_of(4) as u32;
+    fn pcapng_packet(&mut self, packet: &[u8], timestamp_ns: u64, wire_len: u32, direction: Option<Direction>) {
+        let options = if direction.is_some() { 12 } else { 0 };
+        let total = 32 + packet.len().next_multiple_of(4) as u32 + options;
         self.u32(ENHANCED_PACKET);
         self.u32(total);
         self.u32(0);
@@ -251,61 +300,21 @@ impl<W: Write> CaptureWriter<W> {
         self.u32(wire_len);
         self.buffer.extend_from_slice(packet);
         self.pad(packet.len());
+        if let Some(direction) = direction {
+            // epb_flags: bits 0 and 1 are 1 for inbound, 2 for outbound. Then the end of the options.
+            self.option(2, &(direction as u32 + 1).to_le_bytes());
+            self.u32(0);
+        }
         self.u32(total);
     }
 }
 
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
+pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+pub(crate) const INTERFACE: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
-const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
-const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
-
-/// What a file turns out to be by its first bytes, so that it can be appended to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Head {
-    /// Nothing there yet.
-    Empty,
-    /// One that this writer can go on with.
-    Ours(Layout),
-    /// Anything else; says what.
-    Foreign(&'static str),
-}
-
-/// How much of a file [`read_head`] wants to see, if there is as much.
-pub(super) const HEAD: usize = 4096;
-
-/// Reads the head of a file from its first bytes.
-pub(super) fn read_head(bytes: &[u8]) -> Head {
-    let word = |at: usize| bytes.get(at..at.saturating_add(4)).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-    let swapped = |value: u32| Some(value.swap_bytes());
-    match (word(0), word(8)) {
-        (None, _) if bytes.is_empty() => Head::Empty,
-        (Some(SECTION_HEADER), Some(BYTE_ORDER)) => {
-            // libpcap wants every interface of a file to have the snapshot length of the first.
-            let at = word(4).map_or(usize::MAX, |len| len as usize);
-            let snaplen = (word(at) == Some(INTERFACE)).then(|| word(at.saturating_add(12))).flatten();
-            let snaplen = snaplen.filter(|n| (1..=262_144).contains(n)).unwrap_or(262_144);
-            Head::Ours(Layout { snaplen, ..Layout::default() })
-        }
-        (Some(SECTION_HEADER), order) if order == swapped(BYTE_ORDER) => Head::Foreign("a big-endian pcapng file"),
-        (Some(magic @ (MAGIC_MICROS | MAGIC_NANOS)), _) => match (word(16), word(20)) {
-            (Some(snaplen), Some(link)) if link & 0xffff == u32::from(ETHERNET) => Head::Ours(Layout {
-                format: Format::Pcap,
-                snaplen: if snaplen == 0 { 262_144 } else { snaplen.min(262_144) },
-                nanos: magic == MAGIC_NANOS,
-                interface: None,
-            }),
-            (Some(_), Some(_)) => Head::Foreign("a pcap file of another link type than Ethernet"),
-            _ => Head::Foreign("a pcap file that ends within its header"),
-        },
-        (magic, _) if magic == swapped(MAGIC_MICROS) || magic == swapped(MAGIC_NANOS) => {
-            Head::Foreign("a big-endian pcap file")
-        }
-        _ => Head::Foreign("neither pcap nor pcapng"),
-    }
-}
+pub(crate) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+pub(crate) const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
+pub(crate) const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
 
 impl<W: Write> Drop for CaptureWriter<W> {
     fn drop(&mut self) {
