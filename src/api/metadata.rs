@@ -19,6 +19,12 @@ pub trait Metadata: Send {
     fn queue(&self) -> u32 {
         0
     }
+
+    /// Whether the engine vouches for the packet's TCP or UDP checksum: it has verified it, or knows that the sender left
+    /// it to be computed. False where it has not looked.
+    fn l4_checksum_is_good(&self) -> bool {
+        false
+    }
 }
 
 /// The metadata of any backend.
@@ -98,5 +104,8 @@ impl Metadata for MetadataType {
     }
     fn queue(&self) -> u32 {
         each!(self, meta => meta.queue())
+    }
+    fn l4_checksum_is_good(&self) -> bool {
+        each!(self, meta => meta.l4_checksum_is_good())
     }
 }

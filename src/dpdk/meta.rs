@@ -118,6 +118,9 @@ impl Metadata for Meta {
     fn queue(&self) -> u32 {
         self.queue.into()
     }
+    fn l4_checksum_is_good(&self) -> bool {
+        matches!(self.l4_checksum(), Checksum::Good | Checksum::Partial)
+    }
 }
 
 impl fmt::Debug for Meta {
