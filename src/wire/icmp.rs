@@ -68,7 +68,7 @@ pub enum Message<'a> {
     },
     /// A packet could not be delivered.
     Unreachable {
-        /// Why, one of [`unreachable`].
+        /// Why, one of [`mod@unreachable`].
         code: u8,
         /// With [`unreachable::FRAGMENTATION_NEEDED`] the next link's MTU in bytes, 0 from old routers (RFC 1191, 4);
         /// otherwise without meaning.
@@ -78,7 +78,7 @@ pub enum Message<'a> {
     },
     /// A packet or its fragments were too long on the way.
     TimeExceeded {
-        /// Which, one of [`time_exceeded`].
+        /// Which, one of [`mod@time_exceeded`].
         code: u8,
         /// The packet's beginning.
         quoted: &'a [u8],

@@ -2,3 +2,5 @@
 
 mod checksum;
 mod known;
+mod oracle;
+mod oracle_tcp;
