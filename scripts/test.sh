@@ -72,7 +72,7 @@ tests() {
 skipped() { printf 'SKIPPED %s\n' "$*" >>"$NETHUNS_SKIP_LOG"; }
 
 # Each feature alone, and all of them.
-sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--features full")
+sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--no-default-features --features net" "--features full")
 
 step_style() {
   say "style: formatting, shell scripts"
@@ -137,7 +137,7 @@ step_models() {
 }
 
 step_sanitizer() {
-  say "sanitizer: AddressSanitizer over the tests of api, pool, mem, af_xdp and netmap"
+  say "sanitizer: AddressSanitizer over the tests of api, pool, mem, af_xdp, netmap and the network stack"
   local host
   host=$(rustc -vV | awk '/^host:/ {print $2}')
   if ! cargo +nightly --version >/dev/null 2>&1; then
@@ -155,7 +155,7 @@ step_sanitizer() {
     case $name in tools | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
   done
   RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
-    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap --lib "${which[@]}"
+    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap,net --lib "${which[@]}"
 }
 
 step_netmap() {

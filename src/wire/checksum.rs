@@ -123,12 +123,10 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn folded(self) -> u16 {
-        // Each fold may carry once more; the second one cannot.
-        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        let sum = (sum >> 32) + (sum & 0xffff_ffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        ((sum >> 16) as u16 + sum as u16).swap_bytes()
+        // Added to itself with its halves exchanged, a sum has both halves' sum in the upper one, carry included.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let sum = (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16;
+        sum.swap_bytes()
     }
 
     /// Whether the bytes summed, pseudo-header included, contain a correct checksum.
@@ -143,15 +141,21 @@ impl Sum {
 #[inline]
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Sum {
     // The system's copy uses the widest registers there are, and leaves the bytes in the first cache for the sum: that beats
-    // one loop doing both with the registers every machine has. By pieces that fit there; their length is even.
+    // one loop doing both with the registers that every machine has.
     let len = dst.len().min(src.len());
     let (dst, src) = (&mut dst[..len], &src[..len]);
-    let mut sum = Sum::ZERO;
-    for (to, from) in dst.chunks_mut(PIECE).zip(src.chunks(PIECE)) {
-        to.copy_from_slice(from);
-        sum = sum.add(Sum::of(from));
+    if len > PIECE {
+        return copy_and_sum_long(dst, src);
     }
-    sum
+    dst.copy_from_slice(src);
+    Sum::of(src)
+}
+
+/// The same by pieces that fit the first cache; their length is even.
+#[inline(never)]
+fn copy_and_sum_long(dst: &mut [u8], src: &[u8]) -> Sum {
+    let pieces = dst.chunks_mut(PIECE).zip(src.chunks(PIECE));
+    pieces.fold(Sum::ZERO, |sum, (dst, src)| sum.add(copy_and_sum(dst, src)))
 }
 
 /// Bytes copied before they are summed.
