@@ -10,6 +10,7 @@ mod chunk;
 pub mod config;
 mod error;
 mod event;
+mod limit;
 mod prf;
 #[cfg(test)]
 mod random;

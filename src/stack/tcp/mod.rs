@@ -1,6 +1,11 @@
 //! TCP (RFC 9293).
 
+mod cookie;
+mod half_open;
+mod isn;
 pub mod options;
+mod queues;
 mod seq;
 mod table;
+mod time_wait;
 mod wheel;
