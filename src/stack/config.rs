@@ -122,6 +122,8 @@ pub struct IpConfig {
     pub reassembly_timeout: Duration,
     /// Whether echo requests are answered.
     pub answer_echo: bool,
+    /// Whether the link is told of our addresses at the start (RFC 5227, 2.3), for caches that hold another host's from before.
+    pub announce: bool,
     /// ICMP errors sent per second, at most.
     pub icmp_errors_per_second: u32,
 }
@@ -136,6 +138,7 @@ impl Default for IpConfig {
             max_reassembly_bytes: 4 << 20,
             reassembly_timeout: Duration::from_secs(30),
             answer_echo: true,
+            announce: true,
             icmp_errors_per_second: 1000,
         }
     }

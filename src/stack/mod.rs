@@ -10,6 +10,7 @@ mod chunk;
 pub mod config;
 mod error;
 mod event;
+mod ip;
 mod limit;
 mod prf;
 #[cfg(test)]

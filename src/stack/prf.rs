@@ -19,6 +19,16 @@ pub(crate) enum Purpose {
     ChallengeAcks,
     /// Limits of ICMP errors (RFC 1812).
     IcmpErrors,
+    /// Where neighbours lie in their cache.
+    Neighbours,
+    /// The same of path MTUs.
+    PathMtus,
+    /// The same of datagrams that are put together.
+    Reassembly,
+    /// Identification fields (RFC 7739).
+    Identification,
+    /// Where UDP ports lie in their table, and who of several sockets at one gets a datagram.
+    UdpPorts,
 }
 
 /// A pseudo-random function: SipHash-2-4 under a key derived from the secret.

@@ -56,6 +56,8 @@ counters! {
         rx_not_for_us,
         /// Packets from an address that cannot be a sender's.
         rx_bad_source,
+        /// Packets with a source route, which are not taken.
+        rx_source_routed,
         /// Fragments received.
         rx_fragments,
         /// Datagrams put together.
@@ -70,6 +72,10 @@ counters! {
         tx_no_route,
         /// Packets dropped because their neighbour did not answer or too many waited for it.
         tx_unresolved,
+        /// Packets that must not be fragmented and are longer than the interface takes.
+        tx_too_long,
+        /// Packets dropped for want of memory to hold or cut them.
+        tx_no_memory,
         /// Times the device had no room for a frame.
         tx_full,
         /// Packets between addresses of this engine.
@@ -82,8 +88,12 @@ counters! {
         tx_arp_requests,
         /// ARP replies sent.
         tx_arp_replies,
-        /// ARP packets that claim an address of ours.
+        /// ARP and IP packets from outside that claim an address of ours.
         arp_conflicts,
+        /// Neighbours given up because they did not answer.
+        neighbour_failures,
+        /// Neighbours that had to make room in the cache for others.
+        neighbour_evictions,
         /// ICMP messages received.
         rx_icmp,
         /// ICMP messages with a wrong checksum or length.

@@ -2,12 +2,10 @@
 
 mod cookie;
 mod half_open;
-mod isn;
+pub(super) mod isn;
 pub mod options;
 mod queues;
-pub(crate) mod recv_queue;
-pub(crate) mod send_buffer;
 mod seq;
 mod table;
 mod time_wait;
-mod wheel;
+pub(super) mod wheel;
