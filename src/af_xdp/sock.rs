@@ -196,6 +196,11 @@ impl Socket for Sock {
     }
 
     #[inline]
+    fn send_token_checksum(&self, token: Token, start: u16, offset: u16) -> std::result::Result<(), Refused<Token>> {
+        self.send_with_checksum(token, start, offset)
+    }
+
+    #[inline]
     fn send_tokens(&self, tokens: &mut Vec<Token>) -> Result<usize> {
         self.send_many(tokens)
     }

@@ -399,34 +399,32 @@ impl Sock {
         start: u16,
         offset: u16,
     ) -> std::result::Result<(), Refused<Payload<'ctx, PoolContext>>> {
-        let refuse = |error, payload| Err(Refused::new(error, payload));
-        let metadata = self.umem.tx_metadata() as usize;
-        if metadata == 0 {
-            let error = Error::unsupported("checksum offload", "open the socket with the option `tx_checksum`");
-            return refuse(error, payload);
-        }
-        if usize::from(start) + usize::from(offset) + 2 > payload.len() {
-            let expected = format!("a place for the checksum within the packet of {} bytes", payload.len());
-            let value = format!("{start}+{offset}");
-            return refuse(Error::BadOption { option: "checksum", value, expected }, payload);
-        }
         let ctx = payload.context();
-        let token = payload.into_token();
+        self.send_with_checksum(payload.into_token(), start, offset)
+            .map_err(|refused| Refused::new(refused.error, ctx.packet(refused.packet)))
+    }
+
+    /// The same with a token.
+    #[inline]
+    pub(super) fn send_with_checksum(
+        &self,
+        token: Token,
+        start: u16,
+        offset: u16,
+    ) -> std::result::Result<(), Refused<Token>> {
+        let metadata = self.umem.tx_metadata() as usize;
         let (addr, len) = (token.buffer_desc().0, token.size());
-        if token.pool_id() != self.ctx.pool_id() || !self.is_plain(addr, len) {
-            let error = Error::unsupported(
-                "checksum offload for a packet from elsewhere",
-                "it needs room for metadata before the packet: copy it into one from `alloc` of this socket",
-            );
-            return refuse(error, ctx.packet(token));
+        let within = u32::from(start) + u32::from(offset) + 2 <= len;
+        if metadata == 0 || !within || token.pool_id() != self.ctx.pool_id() || !self.is_plain(addr, len) {
+            return Err(self.no_checksum(token, start, offset));
         }
-        let Some(queue) = self.tx_queue() else { return refuse(Error::Unknown, ctx.packet(token)) };
+        let Some(queue) = self.tx_queue() else { return Err(Refused::new(Error::Unknown, token)) };
         if queue.tx.room() == 0 {
             if let Err(error) = self.make_room(queue, 1) {
-                return refuse(error, ctx.packet(token));
+                return Err(Refused::new(error, token));
             }
         }
-        let Some(slot) = queue.tx.slot() else { return refuse(Error::RingFull, ctx.packet(token)) };
+        let Some(slot) = queue.tx.slot() else { return Err(Refused::new(Error::RingFull, token)) };
         let at = token.into_desc().0;
         // SAFETY: `is_plain` says that `metadata` bytes before the packet are within its frame, which is ours alone.
         let request = unsafe { &mut *self.ctx.unsafe_buffer(BufferDesc(at - metadata), metadata) };
@@ -436,6 +434,23 @@ impl Sock {
         request[10..12].copy_from_slice(&offset.to_ne_bytes());
         self.submit(slot, &mut self.batch(), at, len, libc::XDP_TX_METADATA);
         Ok(())
+    }
+
+    /// Why a checksum cannot be left to the kernel.
+    #[cold]
+    fn no_checksum(&self, token: Token, start: u16, offset: u16) -> Refused<Token> {
+        let error = if self.umem.tx_metadata() == 0 {
+            Error::unsupported("checksum offload", "open the socket with the option `tx_checksum`")
+        } else if u32::from(start) + u32::from(offset) + 2 > token.size() {
+            let expected = format!("a place for the checksum within the packet of {} bytes", token.size());
+            Error::BadOption { option: "checksum", value: format!("{start}+{offset}"), expected }
+        } else {
+            Error::unsupported(
+                "checksum offload for a packet from elsewhere",
+                "it needs room for metadata before the packet: copy it into one from `alloc` of this socket",
+            )
+        };
+        Refused::new(error, token)
     }
 
     /// The ring is full as far as known: looks again, sends what is in it, and takes back what is done.

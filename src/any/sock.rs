@@ -314,6 +314,11 @@ impl Socket for Sock {
     }
 
     #[inline]
+    fn send_token_checksum(&self, token: Token, start: u16, offset: u16) -> std::result::Result<(), Refused<Token>> {
+        each!(self.0.port(), socket => socket.send_token_checksum(token, start, offset))
+    }
+
+    #[inline]
     fn send_payload<'ctx, C: ContextTrait>(
         &self,
         payload: Payload<'ctx, C>,

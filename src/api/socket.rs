@@ -175,6 +175,20 @@ pub trait Socket: Send + Sized {
         }
     }
 
+    /// Sends the packet of a token and leaves its checksum to the device: the sum over everything from byte `start` to the
+    /// end, put at `start + offset`, where the sum of the pseudo-header must stand already (as for the kernel's
+    /// `CHECKSUM_PARTIAL`). For UDP over IPv4 without options: `start` 34, `offset` 6. The frame must come from
+    /// [`alloc`](Self::alloc) of this socket. [`Mode::tx_checksum`] tells whether there is a device that does it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_token`](Self::send_token), and [`Error::Unsupported`]; the token comes back with the error.
+    fn send_token_checksum(&self, token: Token, start: u16, offset: u16) -> std::result::Result<(), Refused<Token>> {
+        let _ = (start, offset);
+        let help = "this port has no device that computes them, or was opened without `tx_checksum`";
+        Err(Refused::new(Error::unsupported("checksum offload", help), token))
+    }
+
     /// Sends tokens from the front of `tokens` until one is refused; those accepted are taken out, the others stay.
     /// Returns how many were accepted.
     ///

@@ -467,6 +467,16 @@ impl Socket for Sock {
         self.send_token_slowly(token)
     }
 
+    /// With the option `tx_checksum` the port computes them for every packet, wherever they are.
+    fn send_token_checksum(&self, token: Token, start: u16, offset: u16) -> std::result::Result<(), Refused<Token>> {
+        let _ = (start, offset);
+        if self.checksum {
+            return self.send_token(token);
+        }
+        let error = Error::unsupported("offloading without `tx_checksum`", "open the port with `?tx_checksum`");
+        Err(Refused::new(error, token))
+    }
+
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
         let mut naps = Naps::new(timeout);
         loop {

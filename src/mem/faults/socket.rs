@@ -106,6 +106,15 @@ where
         }
     }
 
+    /// Only where nothing happens to packets on their way out: what is held back forgets about its checksum.
+    fn send_token_checksum(&self, token: Token, start: u16, offset: u16) -> std::result::Result<(), Refused<Token>> {
+        if self.tx_clean {
+            return self.inner.send_token_checksum(token, start, offset);
+        }
+        let help = "packets on their way out suffer faults: compute it, or let the faults be those of `faults=rx`";
+        Err(Refused::new(Error::unsupported("checksum offload", help), token))
+    }
+
     fn wait(&self, interest: Interest, timeout: Option<Duration>) -> Result<bool> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let receives = interest != Interest::Writable && !self.rx_clean;
@@ -199,6 +208,7 @@ where
     fn mode(&self) -> Mode {
         let mut mode = self.inner.mode();
         mode.notes.push(format!("faults injected: {}", self.plan));
+        mode.tx_checksum &= self.tx_clean;
         mode
     }
 }
