@@ -13,6 +13,8 @@
 //! | [`capture`] | writes capture files, without libpcap |
 //! | `wire` | headers of Ethernet, ARP, IP, ICMP, UDP and TCP: views and emitters (feature `net`) |
 //! | `stack` | the TCP/IP engine, sans-IO (feature `net`) |
+//! | `kernel` | the same operations over the kernel's sockets (Linux, feature `net`) |
+//! | `net` | sockets and events over either, chosen at run time (Linux, feature `net`) |
 //! | [`errors`] | one [`errors::Error`] for all of them |
 //!
 //! # A first program
@@ -64,6 +66,14 @@ pub mod wire;
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub mod stack;
+
+#[cfg(all(target_os = "linux", feature = "net"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod kernel;
+
+#[cfg(all(target_os = "linux", feature = "net"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod net;
 
 pub use errors::{Error, Result};
 

@@ -4,12 +4,23 @@
 
 use super::blocks::Blocks;
 use super::chunk::{Carrier, Chunk};
+use super::tcp::recv_queue::{Nodes, Spans};
+use super::tcp::send_buffer::Ring;
 use std::ops::Range;
+
+/// Rings of send buffers kept while none needs them.
+const RINGS: usize = 256;
+/// Most pieces that a ring which is kept has room for: 2 KB.
+const RING_ROOM: usize = 64;
 
 /// One engine's memory for queues.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     pub(crate) blocks: Blocks,
+    pub(super) nodes: Nodes,
+    pub(super) spans: Spans,
+    #[allow(clippy::vec_box, reason = "the boxes go into send buffers as they are")]
+    rings: Vec<Box<Ring>>,
     /// Received frames in queues of sockets, now and at most.
     kept_frames: usize,
     max_kept_frames: usize,
@@ -17,9 +28,18 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// At most `max_block_bytes` bytes of blocks in use, and about `max_kept_frames` frames kept.
-    pub(crate) fn new(max_block_bytes: usize, max_kept_frames: usize) -> Self {
-        Self { blocks: Blocks::new(max_block_bytes), kept_frames: 0, max_kept_frames, copied: 0 }
+    /// At most `max_block_bytes` bytes of blocks in use, and at most `max_kept_frames` frames kept. `seed` is secret: peers
+    /// must not be able to guess what is derived from it.
+    pub(crate) fn new(max_block_bytes: usize, max_kept_frames: usize, seed: u64) -> Self {
+        Self {
+            blocks: Blocks::new(max_block_bytes),
+            nodes: Nodes::new(),
+            spans: Spans::new(seed),
+            rings: Vec::new(),
+            kept_frames: 0,
+            max_kept_frames,
+            copied: 0,
+        }
     }
 
     /// Keeps `range` of a packet for a queue in which `backlog` bytes wait already. `None` if there is no memory for a copy
@@ -56,15 +76,16 @@ impl Buffers {
         self.no_frames_left::<P>() || (backlog > 0 && len < packet.footprint() / 4)
     }
 
+    /// Whether this is a frame of the device, of which no more may be kept.
     #[inline(always)]
-    fn no_frames_left<P: Carrier>(&self) -> bool {
+    pub(super) fn no_frames_left<P: Carrier>(&self) -> bool {
         P::IS_FRAME && self.kept_frames >= self.max_kept_frames
     }
 
     /// A copy was wanted to save memory, and there is no block for it: the frame will do, if frames are not what runs out.
     #[cold]
     #[inline(never)]
-    pub(crate) fn keep_for_want_of_blocks<P: Carrier>(&mut self, packet: P, range: Range<usize>) -> Option<Chunk> {
+    fn keep_for_want_of_blocks<P: Carrier>(&mut self, packet: P, range: Range<usize>) -> Option<Chunk> {
         if self.no_frames_left::<P>() {
             return None;
         }
@@ -90,6 +111,25 @@ impl Buffers {
     #[inline(always)]
     pub(crate) fn count_copy(&mut self) {
         self.copied += 1;
+    }
+
+    /// An empty ring for a send buffer of more than one block.
+    #[cold]
+    pub(super) fn take_ring(&mut self) -> Box<Ring> {
+        self.rings.pop().unwrap_or_default()
+    }
+
+    /// Takes an empty ring back.
+    #[cold]
+    pub(super) fn give_ring(&mut self, ring: Box<Ring>) {
+        if ring.capacity() <= RING_ROOM && self.rings.len() < RINGS {
+            self.rings.push(ring);
+        }
+    }
+
+    /// Bytes of memory that it takes for queues, blocks not counted.
+    pub(crate) fn overhead(&self) -> usize {
+        self.nodes.footprint() + self.spans.footprint()
     }
 
     /// Received frames in queues.

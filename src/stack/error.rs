@@ -54,6 +54,12 @@ pub enum SocketError {
     /// A destination is needed and there is none, or the address makes no sense there.
     #[error("invalid address for this operation")]
     InvalidAddress,
+    /// The process may not: a port below 1024, or a firewall of this host.
+    #[error("permission denied: ports below 1024 need CAP_NET_BIND_SERVICE")]
+    PermissionDenied,
+    /// An error of the operating system that none of these names, by its `errno`. Of the kernel's sockets only.
+    #[error("{}", io::Error::from_raw_os_error(i32::from(*.0)))]
+    System(u16),
     /// Nothing now; an event will tell. The only "not yet" of a socket.
     #[error("would block")]
     WouldBlock,
@@ -76,6 +82,8 @@ impl From<SocketError> for io::Error {
             SocketError::AddrNotAvailable | SocketError::NoPorts => Kind::AddrNotAvailable,
             SocketError::NoBuffers => Kind::OutOfMemory,
             SocketError::MessageTooLong | SocketError::InvalidAddress => Kind::InvalidInput,
+            SocketError::PermissionDenied => Kind::PermissionDenied,
+            SocketError::System(errno) => return io::Error::from_raw_os_error(i32::from(errno)),
             SocketError::WouldBlock => Kind::WouldBlock,
         };
         io::Error::new(kind, error)

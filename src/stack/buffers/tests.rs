@@ -5,7 +5,7 @@ use crate::pool::{Geometry, Pool, PoolContext};
 fn a_payload_stays_where_it_is_unless_memory_would_be_wasted() {
     let pool = Pool::heap(Geometry::new(16, 2048)).unwrap();
     let ctx = PoolContext::attach(&pool);
-    let mut buffers = Buffers::new(1 << 20, 2);
+    let mut buffers = Buffers::new(1 << 20, 2, 1);
     let frame = || ctx.alloc(1500).unwrap();
     let small = buffers.keep(frame(), 54..64, 0).unwrap();
     assert!(small.is_frame(), "the reader keeps up");
@@ -28,7 +28,7 @@ fn a_payload_stays_where_it_is_unless_memory_would_be_wasted() {
 fn without_blocks_frames_are_kept_as_long_as_there_are_any() {
     let pool = Pool::heap(Geometry::new(16, 2048)).unwrap();
     let ctx = PoolContext::attach(&pool);
-    let mut buffers = Buffers::new(0, 1);
+    let mut buffers = Buffers::new(0, 1, 1);
     let chunk = buffers.keep(ctx.alloc(1500).unwrap(), 0..10, 10).unwrap();
     assert!(chunk.is_frame());
     assert!(buffers.keep(ctx.alloc(1500).unwrap(), 0..10, 10).is_none());
@@ -38,7 +38,7 @@ fn without_blocks_frames_are_kept_as_long_as_there_are_any() {
 
 #[test]
 fn packets_in_blocks_are_kept_by_the_same_rule() {
-    let mut buffers = Buffers::new(1 << 20, 0);
+    let mut buffers = Buffers::new(1 << 20, 0, 1);
     let packet = buffers.blocks.take(1500).unwrap();
     let large = buffers.keep(packet, 20..1500, 7);
     assert_eq!(large.map(|chunk| (chunk.len(), chunk.footprint())), Some((1480, 2048)), "not a frame: never runs out");

@@ -5,6 +5,8 @@ mod half_open;
 pub(super) mod isn;
 pub mod options;
 mod queues;
+pub(crate) mod recv_queue;
+pub(crate) mod send_buffer;
 mod seq;
 mod table;
 mod time_wait;

@@ -1,0 +1,491 @@
+//! The network itself: one `match` per call.
+
+use super::data::{Bytes, Home};
+use super::{
+    Builder, ConnectOptions, Data, Datagram, Event, ListenOptions, ListenerId, Reader, SocketError, SocketOptions,
+    State, TcpId, TcpInfo, Turn, UdpId, UdpOptions, UdpPacket,
+};
+use crate::errors;
+use crate::kernel::{self, Kernel};
+use std::fmt;
+use std::io::IoSlice;
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The network of one thread: our engine over packets, or the kernel's. See the [module](super) for what its events and
+/// operations mean.
+pub struct Net {
+    kind: Kind,
+    name: Box<str>,
+}
+
+enum Kind {
+    Kernel(Box<Kernel>),
+}
+
+/// Does the same with whichever network it is.
+macro_rules! each {
+    ($me:expr, $net:ident => $what:expr) => {
+        match $me {
+            Kind::Kernel($net) => $what,
+        }
+    };
+}
+
+/// Wakes a [`Net::poll`] from any thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Bell);
+
+#[derive(Clone, Debug)]
+enum Bell {
+    Kernel(kernel::Waker),
+}
+
+impl Waker {
+    /// Ends the poll that is under way, or else the next one. Many calls before that are one. Harmless when the network
+    /// is gone.
+    pub fn wake(&self) {
+        match &self.0 {
+            Bell::Kernel(waker) => waker.wake(),
+        }
+    }
+}
+
+/// Choosing one, and driving it.
+impl Net {
+    /// The network that the environment names: `NETHUNS_NET`, as [`Builder::spec`] reads it. Without it, the kernel's.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or opened.
+    pub fn from_env() -> errors::Result<Self> {
+        Builder::from_env()?.build()
+    }
+
+    /// The kernel's network.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptors left.
+    pub fn kernel() -> errors::Result<Self> {
+        Ok(Self { kind: Kind::Kernel(Box::new(Kernel::new()?)), name: "kernel".into() })
+    }
+
+    /// A network that is described piece by piece, and travels to the thread that shall drive it.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Which network it is: `kernel`, or the port spec of the engine's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is the kernel's.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        matches!(self.kind, Kind::Kernel(_))
+    }
+
+    /// Makes sure that so many sockets may be open: raises the process's limit of open files, or sees that the engine's
+    /// own limit suffices.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be had; says what to change.
+    pub fn allow_sockets(&self, sockets: usize) -> errors::Result<()> {
+        match &self.kind {
+            Kind::Kernel(_) => Kernel::allow_sockets(sockets),
+        }
+    }
+
+    /// Sends what was written since the last call, then waits for something to happen to a socket, for somebody to call
+    /// [`Waker::wake`], or for the time to be over: `None` is for ever, zero does not wait. Does not wait while events
+    /// are left from before. May return early without a reason.
+    ///
+    /// # Errors
+    ///
+    /// If the network itself fails. Nothing that a peer sends makes it.
+    #[inline]
+    pub fn poll(&mut self, timeout: Option<Duration>) -> errors::Result<Turn> {
+        each!(&mut self.kind, net => net.poll(timeout))
+    }
+
+    /// The next thing to tell.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<Event> {
+        each!(&mut self.kind, net => net.next_event())
+    }
+
+    /// Sends what was written, now rather than with the next poll. The kernel has sent it already.
+    #[inline]
+    pub fn flush(&mut self) {
+        match &mut self.kind {
+            Kind::Kernel(_) => {}
+        }
+    }
+
+    /// Ends a poll from any thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        match &self.kind {
+            Kind::Kernel(kernel) => Waker(Bell::Kernel(kernel.waker())),
+        }
+    }
+
+    /// What opens received bytes.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        match &self.kind {
+            Kind::Kernel(kernel) => Reader(Home::Kernel(kernel.buffers())),
+        }
+    }
+
+    /// Connections that the program has closed and that still deliver what it had sent. The kernel goes on with its own
+    /// when the program ends, and counts none here; the engine's end with the program: see [`drain`](Self::drain).
+    #[must_use]
+    pub fn orphans(&self) -> usize {
+        match &self.kind {
+            Kind::Kernel(_) => 0,
+        }
+    }
+
+    /// Goes on until closed connections have delivered what they owe, or the time is over. Events that come meanwhile
+    /// can be taken afterwards. Returns whether everything was delivered.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn drain(&mut self, timeout: Duration) -> errors::Result<bool> {
+        let end = Instant::now() + timeout;
+        self.flush();
+        while self.orphans() > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            // Events that are left would keep poll from waiting; a short sleep of its own then.
+            if self.poll(Some(left.min(Duration::from_millis(10))))?.events {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Connections and listeners.
+impl Net {
+    /// Listens. Port 0 is any free one, an unspecified address any of this network's.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](SocketError::AddrInUse), [`AddrNotAvailable`](SocketError::AddrNotAvailable),
+    /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers).
+    pub fn tcp_listen(&mut self, local: SocketAddr, options: &ListenOptions) -> Result<ListenerId, SocketError> {
+        each!(&mut self.kind, net => net.tcp_listen(local, options))
+    }
+
+    /// The address listened on.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_listener_addr(&self, id: ListenerId) -> Result<SocketAddr, SocketError> {
+        each!(&self.kind, net => net.tcp_listener_addr(id))
+    }
+
+    /// Takes the next connection that waits.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](SocketError::WouldBlock), [`NoBuffers`](SocketError::NoBuffers).
+    #[inline]
+    pub fn tcp_accept(&mut self, id: ListenerId) -> Result<TcpId, SocketError> {
+        each!(&mut self.kind, net => net.tcp_accept(id))
+    }
+
+    /// Stops listening. Connections that wait are reset.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_unlisten(&mut self, id: ListenerId) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.tcp_unlisten(id))
+    }
+
+    /// Begins to connect.
+    ///
+    /// # Errors
+    ///
+    /// What is known without the network: [`AddrInUse`](SocketError::AddrInUse),
+    /// [`AddrNotAvailable`](SocketError::AddrNotAvailable), [`NoPorts`](SocketError::NoPorts),
+    /// [`NetworkUnreachable`](SocketError::NetworkUnreachable), [`NoBuffers`](SocketError::NoBuffers).
+    pub fn tcp_connect(&mut self, remote: SocketAddr, options: &ConnectOptions) -> Result<TcpId, SocketError> {
+        each!(&mut self.kind, net => net.tcp_connect(remote, options))
+    }
+
+    /// Gives bytes to be sent, and says how many were taken.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](SocketError::WouldBlock), [`NotConnected`](SocketError::NotConnected),
+    /// [`BrokenPipe`](SocketError::BrokenPipe), or why the connection is over.
+    #[inline]
+    pub fn tcp_send(&mut self, id: TcpId, bytes: &[u8]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.tcp_send(id, bytes))
+    }
+
+    /// As [`tcp_send`](Self::tcp_send), when more is about to be sent: what does not fill a segment may wait for it, for
+    /// 200 ms at most, until something is sent without "more" or [flushed](Self::tcp_flush).
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_send`](Self::tcp_send).
+    #[inline]
+    pub fn tcp_send_more(&mut self, id: TcpId, bytes: &[u8]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.tcp_send_more(id, bytes))
+    }
+
+    /// As [`tcp_send`](Self::tcp_send), from several places.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_send`](Self::tcp_send).
+    #[inline]
+    pub fn tcp_sendv(&mut self, id: TcpId, parts: &[IoSlice<'_>]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.tcp_sendv(id, parts))
+    }
+
+    /// Sends what waits for company; the cork, if there is one, comes off.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_flush(&mut self, id: TcpId) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.tcp_flush(id))
+    }
+
+    /// Takes received bytes; `None` is the end of the peer's stream. [`Reader::open`] shows them.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](SocketError::WouldBlock), [`NotConnected`](SocketError::NotConnected), or why the connection is
+    /// over, once everything has been taken that came before.
+    #[inline]
+    pub fn tcp_recv(&mut self, id: TcpId) -> Result<Option<Data>, SocketError> {
+        match &mut self.kind {
+            Kind::Kernel(kernel) => Ok(kernel.tcp_recv(id)?.map(|buffer| Data(Bytes::Kernel(buffer)))),
+        }
+    }
+
+    /// Receives into the program's own memory; 0 is the end of the peer's stream (or no room given).
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_recv`](Self::tcp_recv).
+    #[inline]
+    pub fn tcp_read(&mut self, id: TcpId, room: &mut [u8]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.tcp_read(id, room))
+    }
+
+    /// Bytes that wait to be received.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_readable(&self, id: TcpId) -> Result<usize, SocketError> {
+        each!(&self.kind, net => net.tcp_readable(id))
+    }
+
+    /// Whether received data is told of. `false` lets it wait, and in the end the peer too, as its window closes.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_set_reading(&mut self, id: TcpId, reading: bool) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.tcp_set_reading(id, reading))
+    }
+
+    /// Ends the stream to the peer after what was sent (`Write`), stops receiving (`Read`), or both.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed), [`NotConnected`](SocketError::NotConnected).
+    pub fn tcp_shutdown(&mut self, id: TcpId, how: Shutdown) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.tcp_shutdown(id, how))
+    }
+
+    /// Gives the connection up in order: what was sent is still delivered. The name means nothing any more.
+    #[inline]
+    pub fn tcp_close(&mut self, id: TcpId) {
+        each!(&mut self.kind, net => net.tcp_close(id));
+    }
+
+    /// Gives the connection up at once: the peer gets a reset, what was sent and not delivered is lost.
+    pub fn tcp_abort(&mut self, id: TcpId) {
+        each!(&mut self.kind, net => net.tcp_abort(id));
+    }
+
+    /// The options as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_options(&self, id: TcpId) -> Result<SocketOptions, SocketError> {
+        each!(&self.kind, net => net.tcp_options(id))
+    }
+
+    /// Sets the options. Taking the cork off sends what waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_set_options(&mut self, id: TcpId, options: &SocketOptions) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.tcp_set_options(id, options))
+    }
+
+    /// Our end.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_local_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
+        each!(&self.kind, net => net.tcp_local_addr(id))
+    }
+
+    /// The peer's end, also after the connection is over. An IPv4 peer has an IPv4 address, whatever the listener's.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_peer_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
+        each!(&self.kind, net => net.tcp_peer_addr(id))
+    }
+
+    /// Why the connection is over, if it is and not in order.
+    #[must_use]
+    pub fn tcp_error(&self, id: TcpId) -> Option<SocketError> {
+        each!(&self.kind, net => net.tcp_error(id))
+    }
+
+    /// Where the connection stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_state(&self, id: TcpId) -> Result<State, SocketError> {
+        each!(&self.kind, net => net.tcp_state(id))
+    }
+
+    /// How the connection fares.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn tcp_info(&self, id: TcpId) -> Result<TcpInfo, SocketError> {
+        each!(&self.kind, net => net.tcp_info(id))
+    }
+
+    /// Keeps a word of the program's with the connection.
+    #[inline]
+    pub fn tcp_set_user(&mut self, id: TcpId, user: u64) {
+        each!(&mut self.kind, net => net.tcp_set_user(id, user));
+    }
+
+    /// The program's word; 0 before it was set.
+    #[inline]
+    #[must_use]
+    pub fn tcp_user(&self, id: TcpId) -> Option<u64> {
+        each!(&self.kind, net => net.tcp_user(id))
+    }
+}
+
+/// Datagrams.
+impl Net {
+    /// Opens a UDP socket. Port 0 is any free one, an unspecified address any of this network's.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](SocketError::AddrInUse), [`AddrNotAvailable`](SocketError::AddrNotAvailable),
+    /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers).
+    pub fn udp_bind(&mut self, local: SocketAddr, options: &UdpOptions) -> Result<UdpId, SocketError> {
+        each!(&mut self.kind, net => net.udp_bind(local, options))
+    }
+
+    /// Fixes the peer: only its datagrams are received, and datagrams without a destination go there. `None` ends that.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkUnreachable`](SocketError::NetworkUnreachable), [`InvalidAddress`](SocketError::InvalidAddress).
+    pub fn udp_connect(&mut self, id: UdpId, remote: Option<SocketAddr>) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.udp_connect(id, remote))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](SocketError::WouldBlock), [`MessageTooLong`](SocketError::MessageTooLong),
+    /// [`InvalidAddress`](SocketError::InvalidAddress), or a word from the network about what was sent before.
+    #[inline]
+    pub fn udp_send(&mut self, id: UdpId, datagram: &Datagram<'_>) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.udp_send(id, datagram))
+    }
+
+    /// Sends datagrams in order, and says how many were taken. Fewer than all: `WRITABLE` will tell of room, or the next
+    /// one has an error of its own that a second call tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_send`](Self::udp_send), of the first.
+    #[inline]
+    pub fn udp_send_batch(&mut self, id: UdpId, datagrams: &[Datagram<'_>]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.udp_send_batch(id, datagrams))
+    }
+
+    /// Takes one datagram.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](SocketError::WouldBlock), or a word from the network about what a connected socket has sent, once.
+    #[inline]
+    pub fn udp_recv(&mut self, id: UdpId) -> Result<UdpPacket, SocketError> {
+        match &mut self.kind {
+            Kind::Kernel(kernel) => kernel.udp_recv(id).map(UdpPacket::from),
+        }
+    }
+
+    /// Takes up to `most` datagrams, appends them to `out`, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_recv`](Self::udp_recv).
+    #[inline]
+    pub fn udp_recv_batch(&mut self, id: UdpId, out: &mut Vec<UdpPacket>, most: usize) -> Result<usize, SocketError> {
+        match &mut self.kind {
+            Kind::Kernel(kernel) => kernel.udp_recv_each(id, most, |packet| out.push(packet.into())),
+        }
+    }
+
+    /// The address bound to.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](SocketError::Closed).
+    pub fn udp_local_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
+        each!(&self.kind, net => net.udp_local_addr(id))
+    }
+
+    /// Closes the socket; datagrams that wait to be received are lost.
+    pub fn udp_close(&mut self, id: UdpId) {
+        each!(&mut self.kind, net => net.udp_close(id));
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Net({})", self.name)
+    }
+}

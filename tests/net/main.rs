@@ -1,0 +1,68 @@
+//! The table of `nethuns_rs::net`, line by line, on each network a program may find itself on.
+#![cfg(all(target_os = "linux", feature = "net"))]
+
+mod bulk;
+mod end;
+mod flow;
+mod open;
+mod udp;
+mod wake;
+mod world;
+
+/// Each test once per network.
+macro_rules! on_every_network {
+    ($($module:ident: $($test:ident)+;)+) => {
+        mod kernel {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::$module::$test(&mut crate::world::World::kernel());
+                }
+            )+)+
+        }
+    };
+}
+
+on_every_network! {
+    open:
+        a_connect_that_succeeds_is_told
+        accept_is_told_until_the_queue_is_empty
+        data_before_accept_is_told_after_it
+        a_refused_connect_is_told
+        the_local_end_can_be_chosen
+        what_is_known_at_once_is_said_at_once
+        names_outlive_nothing
+        unlisten_resets_those_who_wait
+        options_are_read_as_they_were_set
+        the_programs_word_stays;
+    flow:
+        data_is_told_again_when_more_comes
+        received_bytes_can_be_held_while_the_network_is_used
+        room_is_told_after_a_short_send_only
+        a_paused_connection_is_not_told_of
+        parts_arrive_as_one_stream
+        what_waits_for_company_leaves_when_flushed;
+    end:
+        the_end_of_a_stream
+        half_a_connection_goes_on
+        both_ends_is_closed
+        a_reset_is_told
+        an_abort_loses_what_was_not_sent_and_tells_nothing_here
+        sending_is_refused_before_and_after
+        reading_can_be_ended
+        what_was_sent_before_close_arrives;
+    bulk:
+        bytes_arrive_in_order_both_ways
+        a_slow_reader_loses_nothing
+        many_connections_at_once;
+    udp:
+        datagrams_tell_where_they_came_from_and_went
+        batches_keep_order_and_size
+        a_connected_socket_hears_its_peer_only
+        nobody_there_is_told_once
+        too_long_is_refused;
+    wake:
+        a_poll_is_woken_from_another_thread
+        a_wake_before_the_poll_counts
+        time_passes_when_nothing_happens;
+}
