@@ -1,0 +1,492 @@
+//! The course of an acknowledgement: what arrived, what that says about round trips and losses, and what the window becomes.
+
+use std::time::Duration;
+
+use super::ring::{EVER_RESENT, LOST, Record, SACKED};
+use super::{Ack, Acked, Frto, Phase, Prr, Recovery, Undo, nanos};
+use crate::stack::tcp::congestion::{Growth, Sample};
+use crate::stack::tcp::seq::Seq;
+use crate::stack::time::Instant;
+
+/// Duplicate acknowledgements that mean a loss (RFC 5681, 3.2).
+const DUP_THRESHOLD: u32 = 3;
+/// Blocks that fit into the options of one segment.
+const MAX_BLOCKS: usize = 4;
+
+/// What one acknowledgement says has arrived.
+#[derive(Debug, Default)]
+struct Delivery {
+    /// Bytes that no earlier one spoke of.
+    bytes: u32,
+    /// Of these, selectively acknowledged.
+    sacked: u32,
+    /// When the first and the last of those were sent that were sent once and are acknowledged cumulatively.
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// When the first of those was sent that were sent once and are acknowledged selectively.
+    first_sacked: Option<Instant>,
+    /// Something resent was among what was acknowledged cumulatively: it may have held back the rest.
+    resent: bool,
+    /// Something that was sent once, before the recovery began, was among it.
+    original: bool,
+}
+
+impl Recovery {
+    /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the SACK blocks count.
+    #[inline]
+    pub(crate) fn ack(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
+        // The usual answer to a request: one segment in flight, all of it acknowledged, nothing odd going on.
+        if self.ring.len() == 1 && ack.ack == self.nxt() && ack.sacks.is_empty() && self.is_quiet() && !ack.ece {
+            return self.ack_only(now);
+        }
+        self.ack_any(now, ack)
+    }
+
+    /// Whether no acknowledgement has more to say than how far it reaches.
+    #[inline(always)]
+    fn is_quiet(&self) -> bool {
+        self.phase == Phase::Open
+            && self.ring.is_plain()
+            && !self.undo.armed
+            && !self.probed
+            && !self.probe
+            && self.presumed == 0
+    }
+
+    /// The only segment in flight is acknowledged.
+    #[inline]
+    fn ack_only(&mut self, now: Instant) -> Acked {
+        let Some(record) = self.ring.acknowledge_only() else { return Acked::default() };
+        let len = record.len();
+        let mut acked = Acked { bytes: len, ..Acked::default() };
+        let mut rtt = None;
+        self.rack.delivered(now, &record, self.rtt.min(), None);
+        if !record.has(EVER_RESENT) {
+            let sample = now.nanos_since(record.sent);
+            self.rtt.sample(sample, self.una(), self.nxt());
+            self.rtt.sample_min(now, sample);
+            acked.rtt = Some(Duration::from_nanos(sample));
+            rtt = Some(sample);
+        }
+        self.timeouts = 0;
+        self.duplicates = 0;
+        self.hold = false;
+        self.rack.judge_again(self.una());
+        self.grow(now, len, rtt);
+        self.arm_idle(now);
+        acked
+    }
+
+    #[inline(never)]
+    fn ack_any(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
+        let mut acked = Acked::default();
+        if ack.ack.after(self.nxt()) {
+            return acked;
+        }
+        let before = self.una();
+        let echoed = self.echoed(now, ack);
+        let mut delivery = Delivery::default();
+        let probe_answered = self.take_blocks(now, ack, echoed, &mut delivery, &mut acked);
+        self.take_cumulative(now, ack.ack, echoed, &mut delivery);
+        let una = self.una();
+        acked.bytes = una.since(before);
+        acked.sacked = delivery.sacked;
+        let advanced = acked.bytes > 0;
+        acked.duplicate =
+            !advanced && ack.ack == una && !self.ring.is_empty() && !ack.has_payload && !ack.window_changed;
+        if advanced {
+            self.timeouts = 0;
+            self.duplicates = 0;
+            if !self.agreed.sack {
+                self.hold = false;
+            }
+        }
+        if !self.agreed.sack {
+            self.presume(&mut delivery, acked.bytes, acked.duplicate);
+        }
+        let rtt = self.measure(now, ack, advanced, &delivery, &mut acked);
+        self.end_probe(ack, probe_answered, acked.duplicate);
+        if ack.ece && self.phase == Phase::Open {
+            self.begin_reduction();
+        }
+
+        let was = self.phase;
+        self.pass_phase(echoed, advanced, &delivery, &mut acked);
+        let mut judge = None;
+        if self.agreed.sack {
+            (acked.lost, judge) = if self.ring.is_empty() { (0, None) } else { self.detect_losses(now) };
+        } else {
+            acked.lost = self.detect_by_duplicates(advanced);
+        }
+        if self.ring.due() > 0 && self.frto == Frto::Off {
+            acked.entered = self.enter_recovery();
+        }
+
+        if matches!(self.phase, Phase::Recovery | Phase::Reduction) {
+            if delivery.bytes > 0 || acked.entered {
+                self.reduce(delivery.bytes, advanced && acked.lost == 0);
+            }
+        } else if delivery.bytes > 0 && !(was == Phase::Recovery || was == Phase::Reduction) {
+            self.grow(now, delivery.bytes, rtt);
+        }
+        self.set_pace();
+        self.arm_acked(now, advanced, judge);
+        acked
+    }
+
+    /// The latest moment at which that was sent which the echoed timestamp comes from.
+    fn echoed(&self, now: Instant, ack: &Ack<'_>) -> Option<Instant> {
+        let tick = self.agreed.timestamps?;
+        Some(now - ack.echo_rtt? + tick)
+    }
+
+    /// SACK blocks and DSACK. Returns whether a DSACK tells that the last tail loss probe was needless.
+    fn take_blocks(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        echoed: Option<Instant>,
+        delivery: &mut Delivery,
+        acked: &mut Acked,
+    ) -> bool {
+        if ack.sacks.is_empty() || !self.agreed.sack {
+            return false;
+        }
+        let (una, nxt) = (self.una(), self.nxt());
+        let from = una.max(ack.ack);
+        let mut probe_answered = false;
+        for (index, &(left, right)) in ack.sacks.iter().take(MAX_BLOCKS).enumerate() {
+            if !left.before(right) {
+                continue;
+            }
+            if index == 0 && is_dsack(ack, left, right) {
+                // Only what may have been sent: within a window behind what is acknowledged.
+                if right.at_or_before(nxt) && right.since(left) <= 1 << 30 {
+                    acked.dsack = true;
+                    probe_answered = self.probed && right == self.probe_end;
+                    self.undo.unproven = self.undo.unproven.saturating_sub(right.since(left));
+                    self.rack.dsack(una, nxt);
+                }
+                continue;
+            }
+            if left.before(from) || right.after(nxt) {
+                continue;
+            }
+            let mut holes = self.holes.take().unwrap_or_default();
+            holes.insert(left, right, |left, right| self.mark_sacked(now, left, right, echoed, delivery));
+            self.holes = Some(holes);
+        }
+        probe_answered
+    }
+
+    /// Marks the records that lie in this stretch in full; none of it was marked before. Returns where they begin and end.
+    fn mark_sacked(
+        &mut self,
+        now: Instant,
+        left: Seq,
+        right: Seq,
+        echoed: Option<Instant>,
+        delivery: &mut Delivery,
+    ) -> Option<(Seq, Seq)> {
+        let mut index = self.ring.find_start(left);
+        let start = self.ring.get(index)?.start;
+        let mut end = start;
+        while let Some(record) = self.ring.get(index).copied().filter(|record| record.end.at_or_before(right)) {
+            delivery.bytes += record.len();
+            delivery.sacked += record.len();
+            self.arrived(now, &record, echoed, delivery);
+            if !record.has(EVER_RESENT) {
+                delivery.first_sacked.get_or_insert(record.sent);
+            }
+            self.ring.set(index, SACKED, LOST | super::ring::RESENT);
+            end = record.end;
+            index += 1;
+        }
+        (start != end).then_some((start, end))
+    }
+
+    /// Takes out what is acknowledged cumulatively.
+    fn take_cumulative(&mut self, now: Instant, ack: Seq, echoed: Option<Instant>, delivery: &mut Delivery) {
+        if ack.at_or_before(self.una()) {
+            return;
+        }
+        while let Some(record) = self.ring.acknowledge(ack) {
+            let resent = record.has(EVER_RESENT);
+            delivery.resent |= resent;
+            if record.has(SACKED) {
+                continue;
+            }
+            delivery.bytes += record.len();
+            self.arrived(now, &record, echoed, delivery);
+            if !resent {
+                delivery.first.get_or_insert(record.sent);
+                delivery.last = Some(record.sent);
+            }
+        }
+        if let Some(holes) = &mut self.holes {
+            holes.acknowledge(self.ring.una());
+        }
+    }
+
+    /// A segment is said to have arrived for the first time.
+    #[inline]
+    fn arrived(&mut self, now: Instant, record: &Record, echoed: Option<Instant>, delivery: &mut Delivery) {
+        delivery.original |= !record.has(EVER_RESENT) && record.end.at_or_before(self.recover);
+        self.rack.delivered(now, record, self.rtt.min(), echoed);
+    }
+
+    /// Without SACK, each duplicate acknowledgement says that one segment has arrived, and one that moves the left edge takes back what the
+    /// duplicates before it said of the segments that it covers.
+    fn presume(&mut self, delivery: &mut Delivery, acked: u32, duplicate: bool) {
+        let mss = u32::from(self.agreed.mss);
+        let before = self.presumed;
+        if acked > 0 {
+            let covered = acked.saturating_sub(mss);
+            self.presumed = if self.phase == Phase::Recovery { before.saturating_sub(covered) } else { 0 };
+        } else if duplicate {
+            let counts = self.phase != Phase::Loss || self.nxt().after(self.recover);
+            if counts {
+                self.duplicates = self.duplicates.saturating_add(1);
+                self.presumed = before.saturating_add(mss);
+            }
+        }
+        let head = self.ring.front().map_or(0, Record::len);
+        self.presumed = self.presumed.min(self.outstanding() - head);
+        delivery.bytes = (delivery.bytes + self.presumed).saturating_sub(before);
+    }
+
+    /// Round-trip times (RFC 6298, 3 and 4). Returns that of what arrived last.
+    fn measure(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        advanced: bool,
+        delivery: &Delivery,
+        acked: &mut Acked,
+    ) -> Option<u64> {
+        // Karn's rule: nothing is learned from what was sent twice, or was held back by what was, unless a timestamp tells.
+        let clean = !delivery.resent;
+        let since = |sent: Instant| now.nanos_since(sent);
+        let echo = || {
+            let tick = self.agreed.timestamps.filter(|_| advanced)?;
+            ack.echo_rtt.map(|rtt| nanos(rtt.max(tick)))
+        };
+        let oldest = delivery.first.filter(|_| clean).map(since);
+        let sample = oldest.or_else(|| delivery.first_sacked.map(since)).or_else(echo);
+        if let Some(sample) = sample {
+            self.rtt.sample(sample, self.una(), self.nxt());
+            acked.rtt = Some(Duration::from_nanos(sample));
+        }
+        let latest = delivery.last.filter(|_| clean).or(delivery.first_sacked).map(since);
+        if let Some(latest) = latest {
+            self.rtt.sample_min(now, latest);
+        }
+        latest
+    }
+
+    /// Whether a tail loss probe has repaired a loss that would not have been noticed otherwise (RFC 8985, 7.4).
+    fn end_probe(&mut self, ack: &Ack<'_>, needless: bool, duplicate: bool) {
+        if self.una().at_or_after(self.probe_end) {
+            self.probe = self.probe && !self.ring.is_empty();
+        }
+        if !self.probed || ack.ack.before(self.probe_end) {
+            return;
+        }
+        if !self.probe_resent || needless || (duplicate && ack.sacks.is_empty()) {
+            self.probed = false;
+        } else if ack.ack.after(self.probe_end) {
+            self.probed = false;
+            if self.phase == Phase::Open {
+                self.congestion.on_loss(self.flight());
+                self.undo.armed = false;
+                self.congestion.set_cwnd(self.congestion.ssthresh());
+            }
+        }
+    }
+
+    /// What was in flight, as far as it says something about the window: all of it if the window was in the way.
+    pub(super) fn flight(&self) -> u32 {
+        let cwnd = self.congestion.cwnd();
+        if self.limited { cwnd } else { self.usage.max(self.outstanding()).min(cwnd) }
+    }
+
+    /// What the acknowledgement means for the repair that is going on.
+    fn pass_phase(&mut self, echoed: Option<Instant>, advanced: bool, delivery: &Delivery, acked: &mut Acked) {
+        let over = self.una().at_or_after(self.recover);
+        match self.phase {
+            Phase::Open => {
+                if self.undo.armed && acked.dsack && self.is_proven_needless() {
+                    self.undo_reduction(acked);
+                } else if self.undo.armed && advanced && self.una().at_or_after(self.undo.until) {
+                    self.undo.armed = false;
+                }
+            }
+            Phase::Reduction if over => {
+                self.congestion.set_cwnd(self.congestion.ssthresh());
+                self.open();
+            }
+            Phase::Reduction => {}
+            Phase::Recovery => {
+                let delayed = advanced && self.original_answered(echoed);
+                if self.undo.armed
+                    && ((acked.dsack && self.is_proven_needless()) || (delayed && (over || self.ring.resent() == 0)))
+                {
+                    self.undo_reduction(acked);
+                } else if over {
+                    self.congestion.set_cwnd(self.congestion.ssthresh());
+                    self.rack.recovered();
+                    self.open();
+                }
+            }
+            Phase::Loss => self.pass_loss(echoed, advanced, delivery, acked),
+        }
+    }
+
+    /// After a timeout (RFC 5682, 2.1 and 3.1).
+    fn pass_loss(&mut self, echoed: Option<Instant>, advanced: bool, delivery: &Delivery, acked: &mut Acked) {
+        let over = self.una().at_or_after(self.recover);
+        let needless = self.undo.armed
+            && ((advanced && self.original_answered(echoed)) || (acked.dsack && self.is_proven_needless()));
+        // Without SACK, what a retransmission filled up to cannot be told from what had arrived before.
+        let original = delivery.original && (self.agreed.sack || !delivery.resent);
+        let asked = self.frto != Frto::Off && self.undo.armed;
+        if needless || (asked && original) {
+            self.undo_reduction(acked);
+            return;
+        }
+        match self.frto {
+            Frto::Probing if delivery.sacked > 0 || acked.duplicate => self.frto = Frto::Off,
+            Frto::Waiting if advanced && !over => {
+                self.frto = Frto::Probing;
+                self.recover = self.nxt();
+            }
+            Frto::Waiting if acked.duplicate || delivery.sacked > 0 => self.frto = Frto::Off,
+            _ => {}
+        }
+        if over {
+            self.rack.recovered();
+            self.open();
+        }
+    }
+
+    /// A repair is over.
+    fn open(&mut self) {
+        self.hold = !self.agreed.sack && self.una() == self.recover;
+        self.phase = Phase::Open;
+        self.frto = Frto::Off;
+        self.presumed = 0;
+        self.duplicates = 0;
+        self.undo.until = self.nxt();
+        // A receiver that says so may still tell that all of it was needless.
+        self.undo.armed = self.undo.armed && self.undo.resent && self.agreed.sack && !self.ring.is_empty();
+    }
+
+    /// The last reduction was needless: as before it.
+    fn undo_reduction(&mut self, acked: &mut Acked) {
+        acked.spurious = true;
+        self.congestion.undo();
+        self.rtt.forgive();
+        self.unmark_lost();
+        self.undo.armed = false;
+        self.rack.recovered();
+        self.open();
+    }
+
+    /// Whether the receiver has said of all that was resent that it had it already (RFC 3708).
+    fn is_proven_needless(&self) -> bool {
+        self.undo.resent && self.undo.unproven == 0
+    }
+
+    /// Whether the left edge was moved by what was sent first and not by its retransmission (RFC 4015, 3522).
+    fn original_answered(&self, echoed: Option<Instant>) -> bool {
+        !self.undo.resent || echoed.is_some_and(|at| at <= self.undo.first)
+    }
+
+    /// Without SACK: the oldest segment is lost after three duplicates, and again whenever an acknowledgement moves the left edge only a part of the
+    /// way (RFC 6582, 3.2).
+    fn detect_by_duplicates(&mut self, advanced: bool) -> u32 {
+        let lost = match self.phase {
+            Phase::Open | Phase::Reduction => self.duplicates >= DUP_THRESHOLD && !self.hold,
+            Phase::Recovery => advanced,
+            Phase::Loss => false,
+        };
+        let Some(head) = self.ring.front().filter(|head| lost && !head.has(LOST)) else { return 0 };
+        let len = head.len();
+        self.ring.set(0, LOST, 0);
+        len
+    }
+
+    /// Begins a fast recovery unless a repair is going on; returns whether it did.
+    pub(super) fn enter_recovery(&mut self) -> bool {
+        match self.phase {
+            Phase::Open => {
+                self.congestion.on_loss(self.flight());
+                self.arm_undo();
+                self.begin_prr();
+            }
+            // The window falls already.
+            Phase::Reduction => {}
+            Phase::Recovery | Phase::Loss => return false,
+        }
+        self.phase = Phase::Recovery;
+        self.recover = self.nxt();
+        self.probe = false;
+        true
+    }
+
+    /// The network asks for less (RFC 3168, 6.1.2).
+    fn begin_reduction(&mut self) {
+        self.congestion.on_loss(self.flight());
+        self.undo.armed = false;
+        self.begin_prr();
+        self.phase = Phase::Reduction;
+        self.recover = self.nxt();
+    }
+
+    fn begin_prr(&mut self) {
+        self.prr = Prr::new(self.outstanding().saturating_sub(self.ring.sacked()));
+    }
+
+    /// From here on it is written down what would have to be undone.
+    pub(super) fn arm_undo(&mut self) {
+        self.undo = Undo { armed: true, resent: false, unproven: 0, first: Instant::ZERO, until: self.nxt() };
+    }
+
+    /// The window while it falls.
+    pub(super) fn reduce(&mut self, delivered: u32, safe: bool) {
+        let mss = u32::from(self.agreed.mss);
+        let window = self.prr.window(delivered, self.in_flight(), self.congestion.ssthresh(), mss, safe);
+        self.congestion.set_cwnd(window);
+    }
+
+    /// The window while nothing is wrong, and after a timeout.
+    #[inline]
+    fn grow(&mut self, now: Instant, delivered: u32, rtt: Option<u64>) {
+        let cwnd = self.congestion.cwnd();
+        let timed_out = self.phase == Phase::Loss;
+        let limit = match (timed_out, self.agreed.sack) {
+            (true, false) => Growth::Segments(1),
+            (true, true) => Growth::Segments(2),
+            _ if self.pacing => Growth::Paced,
+            _ => Growth::Usual,
+        };
+        let sample = Sample {
+            now,
+            delivered,
+            rtt,
+            srtt: self.rtt.srtt(),
+            una: self.una(),
+            nxt: self.nxt(),
+            limited: timed_out || self.limited || (self.congestion.in_slow_start() && cwnd / 2 < self.usage),
+            limit,
+        };
+        self.congestion.on_ack(&sample);
+        self.set_pace();
+    }
+}
+
+/// Whether the first block tells of something that arrived twice (RFC 2883, 4): it lies below the acknowledgement, or within the second block.
+fn is_dsack(ack: &Ack<'_>, left: Seq, right: Seq) -> bool {
+    left.before(ack.ack)
+        || ack.sacks.get(1).is_some_and(|second| second.0.at_or_before(left) && right.at_or_before(second.1))
+}

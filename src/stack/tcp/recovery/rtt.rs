@@ -1,0 +1,179 @@
+//! Round-trip times and the retransmission timeout (RFC 6298).
+//!
+//! One sample is taken per acknowledgement, as Linux does. So that a window's worth of like samples does not wear the
+//! variation down within one round trip (RFC 7323, appendix G), the variation that counts rises at once but falls only
+//! once per round trip.
+
+use std::time::Duration;
+
+use crate::stack::config::TcpConfig;
+use crate::stack::tcp::seq::Seq;
+use crate::stack::time::Instant;
+
+/// The timeout before the first sample (RFC 6298, 2.1), nanoseconds.
+pub(super) const INITIAL: u64 = 1_000_000_000;
+/// The same after a SYN had to be sent again (RFC 6298, 5.7).
+const INITIAL_AFTER_LOSS: u64 = 3_000_000_000;
+/// Half the time for which a minimum is remembered. Linux forgets after five minutes.
+const MIN_HALF_WINDOW: u64 = 150_000_000_000;
+
+/// The estimator of one connection. All times are nanoseconds unless said otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Rtt {
+    /// Smoothed; 0 before the first sample.
+    srtt: u64,
+    /// Mean deviation, of all samples.
+    mdev: u64,
+    /// Its maximum within this round trip.
+    mdev_max: u64,
+    /// The variation that the timeout is made of.
+    rttvar: u64,
+    /// Smallest sample of this half of the window, and of the half before; saturating at four seconds.
+    min: [u32; 2],
+    /// When this half began.
+    min_since: Instant,
+    /// Where this round trip ends.
+    round: Seq,
+    /// Microseconds.
+    min_rto: u32,
+    /// Microseconds.
+    max_rto: u32,
+    /// Doublings of the timeout since the last sample.
+    backoff: u8,
+    /// A SYN was lost and no sample is there.
+    after_loss: bool,
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+impl Rtt {
+    /// No sample yet.
+    pub(super) fn new(config: &TcpConfig, first: Seq) -> Self {
+        let min_rto = micros(config.min_rto).max(1_000);
+        Self {
+            srtt: 0,
+            mdev: 0,
+            mdev_max: 0,
+            rttvar: 0,
+            min: [u32::MAX; 2],
+            min_since: Instant::ZERO,
+            round: first,
+            min_rto,
+            max_rto: micros(config.max_rto).max(min_rto),
+            backoff: 0,
+            after_loss: false,
+        }
+    }
+
+    /// The handshake had to be repeated and told nothing of the round trip.
+    pub(super) fn handshake_lost(&mut self) {
+        self.after_loss = true;
+    }
+
+    /// A measurement. `una` and `nxt` tell round trips apart.
+    #[inline]
+    pub(super) fn sample(&mut self, rtt: u64, una: Seq, nxt: Seq) {
+        let rtt = rtt.max(1);
+        self.backoff = 0;
+        if self.srtt == 0 {
+            self.srtt = rtt;
+            self.mdev = rtt / 2;
+            self.mdev_max = self.mdev;
+            self.rttvar = self.mdev;
+            self.round = nxt;
+            return;
+        }
+        if rtt >= self.srtt {
+            let off = rtt - self.srtt;
+            self.mdev = self.mdev - self.mdev / 4 + off / 4;
+            self.srtt += off / 8;
+        } else {
+            let off = self.srtt - rtt;
+            // A path that becomes faster is no reason for a longer timeout: such a deviation enters with an eighth of the
+            // weight (Linux, after the observations behind the Eifel timer).
+            let weight = if off > self.mdev { 32 } else { 4 };
+            self.mdev = self.mdev - self.mdev / weight + off / weight;
+            self.srtt = (self.srtt - off / 8).max(1);
+        }
+        if self.mdev > self.mdev_max {
+            self.mdev_max = self.mdev;
+            self.rttvar = self.rttvar.max(self.mdev_max);
+        }
+        if una.after(self.round) {
+            self.rttvar -= self.rttvar.saturating_sub(self.mdev_max) / 4;
+            self.round = nxt;
+            self.mdev_max = 0;
+        }
+    }
+
+    /// A measurement that the receiver did not delay knowingly: for the minimum.
+    #[inline]
+    pub(super) fn sample_min(&mut self, now: Instant, rtt: u64) {
+        let rtt = u32::try_from(rtt).unwrap_or(u32::MAX).max(1);
+        if now.nanos_since(self.min_since) > MIN_HALF_WINDOW {
+            self.min[1] = if now.nanos_since(self.min_since) > 2 * MIN_HALF_WINDOW { rtt } else { self.min[0] };
+            self.min[0] = rtt;
+            self.min_since = now;
+        } else if rtt < self.min[0] {
+            self.min[0] = rtt;
+        }
+    }
+
+    /// The smallest of the last minutes; zero before the first sample.
+    #[inline]
+    pub(super) fn min(&self) -> u64 {
+        let min = self.min[0].min(self.min[1]);
+        if min == u32::MAX && self.srtt == 0 { 0 } else { u64::from(min) }
+    }
+
+    /// Smoothed; 0 before the first sample.
+    #[inline]
+    pub(super) fn srtt(&self) -> u64 {
+        self.srtt
+    }
+
+    /// The variation.
+    pub(super) fn variation(&self) -> u64 {
+        self.rttvar
+    }
+
+    /// The shortest timeout that was configured.
+    #[inline]
+    pub(super) fn min_rto(&self) -> u64 {
+        u64::from(self.min_rto) * 1_000
+    }
+
+    /// The timeout without backoff. The floor stands for the variation, so that a timeout is always longer than a round trip by
+    /// as much as a receiver may delay its acknowledgement; Linux does the same.
+    #[inline]
+    fn base(&self) -> u64 {
+        if self.srtt == 0 {
+            return if self.after_loss { INITIAL_AFTER_LOSS } else { INITIAL };
+        }
+        self.srtt.saturating_add(self.rttvar.saturating_mul(4).max(self.min_rto()))
+    }
+
+    /// The timeout doubled `n` times.
+    #[inline]
+    pub(super) fn backed_off(&self, n: u32) -> u64 {
+        self.base().saturating_mul(1 << n.min(31)).min(u64::from(self.max_rto) * 1_000)
+    }
+
+    /// The timeout now.
+    #[inline]
+    pub(super) fn rto(&self) -> u64 {
+        self.backed_off(u32::from(self.backoff))
+    }
+
+    /// Doubles the timeout, until a sample is taken (RFC 6298, 5.5).
+    pub(super) fn back_off(&mut self) {
+        self.backoff = self.backoff.saturating_add(1).min(31);
+    }
+
+    /// Takes doublings back: the timeout was needless.
+    pub(super) fn forgive(&mut self) {
+        self.backoff = 0;
+    }
+}
