@@ -1,6 +1,22 @@
 //! The TCP/IP engine, sans-IO: frames and the time come in, frames and deadlines go out.
 //!
 //! It knows no socket, no clock and no thread; one engine serves one queue and belongs to one thread.
+//!
+//! # One turn
+//!
+//! 1. [`ingress`](Stack::ingress) takes in a burst of received frames. What is nobody's connection is answered at once (ARP,
+//!    ICMP, resets, handshakes); what arrives for a connection waits there, in the frame that it came in.
+//! 2. [`advance`](Stack::advance) does what time has made due.
+//! 3. The program takes [events](Stack::next_event), receives, sends, opens and closes.
+//! 4. [`egress`](Stack::egress) writes what all that has made necessary: data, and acknowledgements, which ride on it where
+//!    they can.
+//! 5. [`poll_at`](Stack::poll_at) says when the next turn is due though nothing comes.
+//!
+//! # Who owns a frame
+//!
+//! A received frame is a [`Token`] that the driver hands in. If its payload is for a socket, the token stays in the socket's
+//! queue until the program takes it out as a [`Chunk`], opens it with the pool's context, and drops it; otherwise its
+//! frame goes home before `ingress` returns. A frame to be sent belongs to the [`Sink`] before and after it is filled.
 #![forbid(unsafe_code)]
 #![allow(dead_code)] // until the parts are put together
 
@@ -19,7 +35,17 @@ mod sink;
 mod slab;
 mod stats;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod time;
+
+use crate::api::{Context, Token};
+use arrayvec::ArrayVec;
+use blocks::Block;
+use buffers::Buffers;
+use chunk::Carrier;
+use ip::{Input, Ip};
+use tcp::{Io, Tcp};
 
 pub use chunk::{Chunk, Opened};
 pub use config::Config;
@@ -29,3 +55,158 @@ pub use sink::{Full, Sink};
 pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
 pub use tcp::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
 pub use time::Instant;
+
+/// Frames that [`Stack::ingress`] looks at together.
+pub const BURST: usize = 64;
+
+/// A received frame.
+#[derive(Debug)]
+pub struct Received {
+    /// The frame.
+    pub token: Token,
+    /// The device says that the checksum of TCP or UDP is right.
+    pub checked: bool,
+}
+
+/// The engine: one interface with its addresses, and the sockets on it.
+pub struct Stack {
+    config: Config,
+    ip: Ip,
+    tcp: Tcp,
+    buffers: Buffers,
+}
+
+impl Stack {
+    /// An engine without sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`](crate::Error::BadOption) for a configuration that makes no sense, with what would.
+    pub fn new(config: Config) -> crate::Result<Self> {
+        let ip = Ip::new(&config)?;
+        let buffers = Buffers::new(config.tcp.max_buffered_bytes, config.max_kept_frames, config.secret[1]);
+        Ok(Self { ip, tcp: Tcp::new(&config), buffers, config })
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes in received Ethernet frames, of the pool that `ctx` is of. What can be answered without a program is answered
+    /// through `sink`. Frames are looked at in bursts of up to [`BURST`], so that waiting for memory overlaps.
+    ///
+    /// # Panics
+    ///
+    /// If a frame is of another pool than `ctx`.
+    pub fn ingress<C: Context, S: Sink>(
+        &mut self,
+        now: Instant,
+        ctx: &C,
+        frames: impl IntoIterator<Item = Received>,
+        sink: &mut S,
+    ) {
+        let mut frames = frames.into_iter();
+        let mut burst = ArrayVec::<_, BURST>::new();
+        loop {
+            for Received { token, checked } in frames.by_ref().take(BURST) {
+                let frame = token.consume(ctx);
+                let input = self.ip.receive(now, sink, &frame);
+                if let Input::Tcp(packet) = &input {
+                    self.tcp.touch(packet, &frame);
+                }
+                burst.push((frame, input, checked));
+            }
+            if burst.is_empty() {
+                return;
+            }
+            for (frame, input, checked) in burst.drain(..) {
+                self.dispatch(now, input, frame, checked, sink);
+            }
+        }
+    }
+
+    /// Hands a packet to whom it is for.
+    #[inline]
+    fn dispatch<S: Sink>(&mut self, now: Instant, input: Input, carrier: impl Carrier, checked: bool, sink: &mut S) {
+        match input {
+            Input::Tcp(packet) => {
+                let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
+                self.tcp.receive(&packet, carrier, checked, io);
+            }
+            Input::Reassembled(block) => self.receive_packet(now, block, false, sink),
+            Input::IcmpError(error) => self.icmp_error(now, &error),
+            Input::Udp(_) | Input::EchoReply(_) | Input::Handled | Input::Dropped => {
+                carrier.discard(&mut self.buffers.blocks)
+            }
+        }
+    }
+
+    /// A whole IP packet that never was in one frame: reassembled, or sent to oneself.
+    fn receive_packet<S: Sink>(&mut self, now: Instant, packet: Block, checked: bool, sink: &mut S) {
+        match self.ip.receive_packet(now, sink, &packet) {
+            // What was put together once is whole.
+            Input::Reassembled(_) => {}
+            input => self.dispatch(now, input, packet, checked, sink),
+        }
+    }
+
+    #[cold]
+    fn icmp_error(&mut self, now: Instant, error: &ip::IcmpError) {
+        if error.protocol == crate::wire::protocol::TCP {
+            self.tcp.icmp_error(now, error, &mut self.ip, &mut self.buffers);
+        }
+    }
+
+    /// Does what time has made due: retransmissions, probes, delayed acknowledgements, records and neighbours that have
+    /// grown old.
+    pub fn advance<S: Sink>(&mut self, now: Instant, sink: &mut S) {
+        self.ip.advance(now, sink);
+        while let Some(error) = self.ip.next_error() {
+            self.icmp_error(now, &error);
+        }
+        self.tcp.advance(&mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink });
+        self.loop_back(now, sink);
+    }
+
+    /// Writes everything that is to be sent into frames of `sink`. Returns whether something is left because the device had
+    /// no room.
+    pub fn egress<S: Sink>(&mut self, now: Instant, sink: &mut S) -> bool {
+        let left = self.tcp.egress(&mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink });
+        self.loop_back(now, sink);
+        left
+    }
+
+    /// Takes in what we have sent to ourselves, up to what lies there now: an answer to oneself is for the next turn.
+    fn loop_back<S: Sink>(&mut self, now: Instant, sink: &mut S) {
+        for _ in 0..self.ip.loopback_len() {
+            let Some(packet) = self.ip.take_loopback() else { return };
+            self.receive_packet(now, packet, true, sink);
+        }
+    }
+
+    /// When the next turn is due though nothing comes; a time that is past means at once. `None`: nothing is waited for.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        [self.tcp.poll_at(), self.ip.poll_at()].into_iter().flatten().min()
+    }
+
+    /// The next thing to tell about a socket.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.tcp.next_event()
+    }
+
+    /// Counters, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut memory = MemoryStats {
+            kept_frames: self.buffers.kept_frames() as u64,
+            block_bytes: (self.buffers.blocks.in_use() + self.ip.block_bytes()) as u64,
+            ..MemoryStats::default()
+        };
+        self.tcp.memory(&mut memory);
+        let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.stats };
+        Stats { ip: self.ip.stats, tcp, udp: UdpStats::default(), memory }
+    }
+}

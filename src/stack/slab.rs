@@ -162,6 +162,14 @@ impl<T> Slab<T> {
         std::hint::black_box(self.slot(index).is_some_and(|slot| matches!(slot, Slot::Full { .. })));
     }
 
+    /// Gives the value at this place a new key: the old one names nothing from now on. (A place whose generations are used
+    /// up keeps its last key.)
+    pub(crate) fn renew(&mut self, index: u32) {
+        if let Some(Slot::Full { generation, .. }) = self.slot_mut(index) {
+            *generation = generation.saturating_add(1);
+        }
+    }
+
     /// Gives the value with this key back.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;

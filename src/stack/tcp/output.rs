@@ -1,0 +1,306 @@
+//! What a connection sends: segments of its stream, acknowledgements, probes. All of it is written here, straight into the
+//! frame that the sink lends.
+
+use super::Cx;
+use super::options::State;
+use super::recovery::{Next, initial_rto};
+use super::seq::Seq;
+use super::tcb::{Flags, NEVER, Tcb};
+use super::write::{Out, write_segment};
+use crate::stack::ip::Ip;
+use crate::stack::{Full, Sink};
+use crate::wire::tcp::Flags as Bits;
+use std::time::Duration;
+
+/// Segments written for one connection before the next one has its turn.
+const QUANTUM: u32 = 32;
+
+/// How long a cork holds a small segment back (Linux: 200 ms).
+const CORK: Duration = Duration::from_millis(200);
+
+/// What became of a connection's turn to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Everything that is due has been written.
+    Done,
+    /// Others first, then again.
+    Again,
+    /// The device has no room.
+    Full,
+}
+
+/// Why nothing of the stream is sent now.
+enum Hold {
+    /// Nothing is left, or windows are full.
+    Rest,
+    /// Small segments wait for company.
+    Company,
+    /// The peer's window is too small for a segment worth sending.
+    Window,
+}
+
+impl Tcb {
+    /// Writes what is due.
+    pub(super) fn egress<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Turn {
+        if self.flags.has(Flags::SYN_DUE) && self.send_syn(ip, sink, cx).is_err() {
+            return Turn::Full;
+        }
+        let turn = if self.is_synchronized() {
+            match self.send_due(index, ip, sink, cx) {
+                Ok(turn) => turn,
+                Err(Full) => Turn::Full,
+            }
+        } else {
+            Turn::Done
+        };
+        self.arm(index, cx);
+        turn
+    }
+
+    fn send_due<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<Turn, Full> {
+        if self.flags.any(Flags::PROBE.or(Flags::KEEP_ALIVE)) {
+            self.send_probe(ip, sink, cx)?;
+        }
+        // What is reported selectively goes alone, so that segments of the stream are always full.
+        if self.flags.has(Flags::ACK_NOW) && (self.rx.has_gaps() || self.duplicate.is_some()) {
+            self.send_ack(ip, sink, cx)?;
+        }
+        let turn = if self.unacked() > 0 { self.send_stream(index, ip, sink, cx)? } else { Turn::Done };
+        if self.flags.has(Flags::ACK_NOW) {
+            self.send_ack(ip, sink, cx)?;
+        }
+        Ok(turn)
+    }
+
+    /// Segments of the stream: what was lost first, then what is new.
+    fn send_stream<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<Turn, Full> {
+        for _ in 0..QUANTUM {
+            match self.recovery.next(cx.now, self.unsent(), self.window_end()) {
+                Next::Resend { seq, len } => {
+                    self.send_segment(seq, len, ip, sink, cx)?;
+                    self.retransmits += 1;
+                    cx.stats.retransmitted_segments += 1;
+                    cx.stats.retransmitted_bytes += u64::from(len);
+                }
+                Next::New { max } => {
+                    let len = match self.choose(max) {
+                        Ok(len) => len,
+                        Err(hold) => {
+                            self.hold(&hold, cx);
+                            return Ok(Turn::Done);
+                        }
+                    };
+                    let seq = self.recovery.nxt();
+                    self.send_segment(seq, len, ip, sink, cx)?;
+                    self.bytes_sent += u64::from(len);
+                    cx.stats.tx_bytes += u64::from(len);
+                    if len < u32::from(self.mss) {
+                        self.small_end = seq + len;
+                    }
+                }
+                Next::Paced(at) => {
+                    self.pace_at = at;
+                    cx.shared.pace.schedule(index, at);
+                    return Ok(Turn::Done);
+                }
+                Next::Nothing => {
+                    if self.unsent() > 0 && self.recovery.outstanding() == 0 {
+                        self.hold(&Hold::Window, cx);
+                    }
+                    return Ok(Turn::Done);
+                }
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    /// How much of the sequence space to send next, of at most `max`: Nagle, cork, and the sender's part against silly
+    /// windows (RFC 9293, 3.8.6.2.1).
+    #[inline]
+    fn choose(&mut self, max: u32) -> Result<u32, Hold> {
+        let unsent = self.unsent();
+        let fin = u32::from(self.flags.has(Flags::FIN));
+        let data = unsent - fin.min(unsent);
+        let mss = u32::from(self.mss);
+        let len = data.min(mss).min(max);
+        if len == data && fin == 1 && max > len {
+            return Ok(len + 1);
+        }
+        if len == mss {
+            return Ok(len);
+        }
+        if len == 0 {
+            return Err(if max == 0 { Hold::Rest } else { Hold::Company });
+        }
+        if len < data {
+            // A window cuts it short. Half of the largest window ever seen is worth a segment.
+            if self.flags.has(Flags::PUSH) || len >= self.max_snd_wnd / 2 {
+                return Ok(len);
+            }
+            return Err(Hold::Window);
+        }
+        if self.flags.has(Flags::PUSH) {
+            return Ok(len);
+        }
+        if self.options.cork {
+            return Err(Hold::Company);
+        }
+        if self.options.nodelay || !self.small_end.after(self.recovery.una()) {
+            return Ok(len);
+        }
+        Err(Hold::Rest)
+    }
+
+    /// Sees to it that what is held back is not forgotten.
+    fn hold(&mut self, why: &Hold, cx: &Cx<'_>) {
+        if self.state_at != NEVER {
+            return;
+        }
+        match why {
+            Hold::Rest => {}
+            Hold::Company => {
+                if self.options.cork && self.unsent() > 0 {
+                    self.state_at = cx.now + CORK;
+                }
+            }
+            Hold::Window => {
+                // Acknowledgements of what is in flight bring news of the window; without any the peer must be asked.
+                if self.recovery.outstanding() == 0 {
+                    let wait = self.recovery.backoff(u32::from(self.tries));
+                    self.state_at = cx.now + wait;
+                }
+            }
+        }
+    }
+
+    /// `len` of the sequence space from `seq` on as one segment; the last of it is the FIN if it goes beyond the data.
+    #[inline]
+    fn send_segment<S: Sink>(
+        &mut self,
+        seq: Seq,
+        len: u32,
+        ip: &mut Ip,
+        sink: &mut S,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Full> {
+        let offset = seq.since(self.recovery.una()) as usize;
+        let data = (len as usize).min(self.tx.len() - offset);
+        let mut flags = Bits::ACK;
+        if offset + data == self.tx.len() {
+            flags |= Bits::PSH;
+        }
+        if data < len as usize {
+            flags |= Bits::FIN;
+        }
+        let out = self.out(seq, flags, cx);
+        let tx = &self.tx;
+        write_segment(&out, data, &mut self.path, ip, sink, cx, |to| tx.copy_out(offset, to))?;
+        self.recovery.sent(cx.now, seq, len);
+        if self.flags.has(Flags::ACK_DUE) {
+            self.flags.set(Flags::INTERACTIVE);
+        }
+        if self.unsent() == 0 || data < usize::from(self.mss) {
+            self.flags.clear(Flags::PUSH);
+        }
+        self.acknowledged();
+        Ok(())
+    }
+
+    /// An acknowledgement without payload.
+    pub(super) fn send_ack<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
+        let mut out = self.out(self.recovery.nxt(), Bits::ACK, cx);
+        if self.flags.has(Flags::SACK) {
+            if let Some(range) = self.duplicate {
+                out.report(range);
+                cx.stats.tx_dsacks += 1;
+            }
+            if self.rx.has_gaps() {
+                let mut blocks = [(Seq::default(), Seq::default()); 4];
+                let count = self.rx.sack_blocks(cx.buffers, &mut blocks);
+                blocks[..count].iter().for_each(|block| out.report(*block));
+            }
+        }
+        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        self.duplicate = None;
+        self.acknowledged();
+        Ok(())
+    }
+
+    /// A segment from before the window: the peer drops it and says where it is (RFC 9293, 3.8.4 and 3.8.6.1).
+    #[cold]
+    fn send_probe<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
+        let out = self.out(self.recovery.una() - 1, Bits::ACK, cx);
+        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        if self.flags.has(Flags::KEEP_ALIVE) {
+            cx.stats.keep_alive_probes += 1;
+        } else {
+            cx.stats.window_probes += 1;
+        }
+        self.flags.clear(Flags::PROBE.or(Flags::KEEP_ALIVE));
+        Ok(())
+    }
+
+    /// SYN, or SYN-ACK of a simultaneous open.
+    #[cold]
+    fn send_syn<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
+        let answers = self.state == State::SynReceived;
+        let out = self.syn(answers, cx);
+        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        self.flags.clear(Flags::SYN_DUE);
+        self.state_at = cx.now + initial_rto(cx.config, u32::from(self.tries));
+        if self.tries == 0 {
+            self.unacked_since = cx.now;
+        } else {
+            cx.stats.retransmitted_segments += 1;
+        }
+        if answers {
+            self.acknowledged();
+        }
+        Ok(())
+    }
+
+    /// The header of a segment that carries our acknowledgement and window.
+    #[inline]
+    fn out(&mut self, seq: Seq, flags: Bits, cx: &Cx<'_>) -> Out {
+        let window = self.window();
+        let timestamps = self.flags.has(Flags::TIMESTAMPS).then(|| (self.ts_now(cx.now), self.ts_recent));
+        Out::new(&self.key, seq, self.rcv_nxt, flags, window, timestamps)
+    }
+
+    /// The window to announce, and from now on promised. Its right edge never goes back, and forward only by steps worth
+    /// while (RFC 9293, 3.8.6.2.2).
+    #[inline]
+    fn window(&mut self) -> u16 {
+        let (room, promised) = (self.room(), self.promised());
+        let step = (self.rcv_limit / 2).min(u32::from(self.rcv_mss));
+        let field = if room >= promised.saturating_add(step) {
+            room >> self.rcv_scale
+        } else {
+            // Rounded up: what is promised stays promised.
+            (promised + (1 << self.rcv_scale) - 1) >> self.rcv_scale
+        };
+        let field = field.min(u32::from(u16::MAX));
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (field << self.rcv_scale));
+        field as u16
+    }
+
+    /// Everything received so far has been acknowledged.
+    #[inline]
+    fn acknowledged(&mut self) {
+        self.last_ack = self.rcv_nxt;
+        self.flags.clear(Flags::ACK_NOW.or(Flags::ACK_DUE));
+    }
+
+    /// After the program has read: whether the window has opened enough to be announced (RFC 9293, 3.8.6.2.2).
+    pub(super) fn announce_window(&mut self, index: u32, cx: &mut Cx<'_>) {
+        if !self.may_receive() {
+            return;
+        }
+        let (room, promised) = (self.room(), self.promised());
+        let gain = room.saturating_sub(promised);
+        let mss = u32::from(self.rcv_mss).min(self.rcv_limit / 2);
+        if gain >= self.rcv_limit / 4 || promised < mss && gain >= mss {
+            self.ack_now(index, cx);
+        }
+    }
+}
