@@ -38,14 +38,17 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod time;
+mod udp;
 
 use crate::api::{Context, Token};
+use crate::wire::protocol;
 use arrayvec::ArrayVec;
 use blocks::Block;
 use buffers::Buffers;
 use chunk::Carrier;
 use ip::{Input, Ip};
 use tcp::{Io, Tcp};
+use udp::Udp;
 
 pub use chunk::{Chunk, Opened};
 pub use config::Config;
@@ -55,6 +58,7 @@ pub use sink::{Full, Sink};
 pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
 pub use tcp::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
 pub use time::Instant;
+pub use udp::{Datagram, UdpOptions, UdpPacket};
 
 /// Frames that [`Stack::ingress`] looks at together.
 pub const BURST: usize = 64;
@@ -73,6 +77,7 @@ pub struct Stack {
     config: Config,
     ip: Ip,
     tcp: Tcp,
+    udp: Udp,
     buffers: Buffers,
 }
 
@@ -85,7 +90,7 @@ impl Stack {
     pub fn new(config: Config) -> crate::Result<Self> {
         let ip = Ip::new(&config)?;
         let buffers = Buffers::new(config.tcp.max_buffered_bytes, config.max_kept_frames, config.secret[1]);
-        Ok(Self { ip, tcp: Tcp::new(&config), buffers, config })
+        Ok(Self { ip, tcp: Tcp::new(&config), udp: Udp::new(&config), buffers, config })
     }
 
     /// What it was made with.
@@ -137,9 +142,10 @@ impl Stack {
             }
             Input::Reassembled(block) => self.receive_packet(now, block, false, sink),
             Input::IcmpError(error) => self.icmp_error(now, &error),
-            Input::Udp(_) | Input::EchoReply(_) | Input::Handled | Input::Dropped => {
-                carrier.discard(&mut self.buffers.blocks)
+            Input::Udp(packet) => {
+                self.udp.receive(now, &mut self.ip, &mut self.buffers, sink, &packet, carrier, checked);
             }
+            Input::EchoReply(_) | Input::Handled | Input::Dropped => carrier.discard(&mut self.buffers.blocks),
         }
     }
 
@@ -154,8 +160,10 @@ impl Stack {
 
     #[cold]
     fn icmp_error(&mut self, now: Instant, error: &ip::IcmpError) {
-        if error.protocol == crate::wire::protocol::TCP {
-            self.tcp.icmp_error(now, error, &mut self.ip, &mut self.buffers);
+        match error.protocol {
+            protocol::TCP => self.tcp.icmp_error(now, error, &mut self.ip, &mut self.buffers),
+            protocol::UDP => self.udp.icmp_error(now, &mut self.ip, error),
+            _ => {}
         }
     }
 
@@ -173,9 +181,10 @@ impl Stack {
     /// Writes everything that is to be sent into frames of `sink`. Returns whether something is left because the device had
     /// no room.
     pub fn egress<S: Sink>(&mut self, now: Instant, sink: &mut S) -> bool {
-        let left = self.tcp.egress(&mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink });
+        let datagrams = self.udp.egress(now, &mut self.ip, sink);
+        let segments = self.tcp.egress(&mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink });
         self.loop_back(now, sink);
-        left
+        datagrams || segments
     }
 
     /// Takes in what we have sent to ourselves, up to what lies there now: an answer to oneself is for the next turn.
@@ -194,7 +203,7 @@ impl Stack {
 
     /// The next thing to tell about a socket.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.tcp.next_event()
+        self.tcp.next_event().or_else(|| self.udp.next_event().map(|(id, news)| Event::Udp(id, news)))
     }
 
     /// Counters, and what is held now.
@@ -207,6 +216,6 @@ impl Stack {
         };
         self.tcp.memory(&mut memory);
         let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.stats };
-        Stats { ip: self.ip.stats, tcp, udp: UdpStats::default(), memory }
+        Stats { ip: self.ip.stats, tcp, udp: self.udp.stats, memory }
     }
 }

@@ -214,6 +214,8 @@ counters! {
         rx_no_port,
         /// Datagrams dropped because the socket's buffer was full.
         rx_buffer_full,
+        /// Datagrams dropped for want of memory.
+        rx_no_memory,
     }
 }
 

@@ -88,6 +88,11 @@ impl Hasher for KeyedHasher {
     }
 
     #[inline]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    #[inline]
     fn finish(&self) -> u64 {
         // Once more: the last word went through one multiplication only.
         fold(self.state, self.key.rotate_left(29) | 1)

@@ -42,6 +42,8 @@ pub(crate) struct Packet {
     pub(crate) len: u32,
     /// DSCP in the upper six bits, ECN in the lower two.
     pub(crate) tos: u8,
+    /// Bytes of the IP header before it.
+    pub(crate) header_len: u8,
     /// It was sent to everybody: no error may answer it (RFC 1122, 3.2.2).
     pub(crate) broadcast: bool,
 }
@@ -52,6 +54,13 @@ impl Packet {
     pub(crate) fn range(&self) -> Range<usize> {
         let start = self.start as usize;
         start..start + self.len as usize
+    }
+
+    /// The whole IP packet in the bytes that were given in.
+    #[inline]
+    pub(crate) fn ip_range(&self) -> Range<usize> {
+        let range = self.range();
+        range.start.saturating_sub(self.header_len.into())..range.end
     }
 }
 
@@ -233,6 +242,7 @@ fn describe(header: &ipv4::Header, start: usize, broadcast: bool) -> Packet {
         start: start as u32 + u32::from(header.header_len),
         len: header.payload_len() as u32,
         tos: header.tos,
+        header_len: header.header_len,
         broadcast,
     }
 }

@@ -30,9 +30,9 @@ mod setup;
 
 pub(super) use icmp::Failure;
 pub(crate) use icmp::{EchoReply, IcmpError, IcmpErrorKind};
-#[allow(unused_imports)] // until the parts are put together
 pub(crate) use input::{Input, Packet};
 pub(crate) use output::{Outgoing, Path};
+pub(super) use path_mtu::LEAST as LEAST_PATH_MTU;
 
 use super::blocks::{Block, Blocks};
 use super::limit::Limit;
@@ -260,6 +260,16 @@ impl Ip {
         let block = self.loopback.pop_front()?;
         self.loopback_bytes -= block.len();
         Some(block)
+    }
+
+    /// A block of at least `len` bytes for a packet that must wait; `None` for want of memory.
+    pub(super) fn take_block(&mut self, len: usize) -> Option<Block> {
+        self.blocks.take(len)
+    }
+
+    /// Takes such a block back.
+    pub(super) fn give_block(&mut self, block: Block) {
+        self.blocks.give(block);
     }
 
     /// Bytes of the blocks in which packets wait, those included that sockets have kept.

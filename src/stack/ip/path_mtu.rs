@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Nothing smaller is believed: a forged message could make us send uselessly small packets. The value of Linux
 /// (`ip(7)`, `min_pmtu`).
-pub(super) const LEAST: u16 = 552;
+pub(in crate::stack) const LEAST: u16 = 552;
 
 const LIFETIME: Duration = Duration::from_secs(600);
 const MAX: usize = 4096;

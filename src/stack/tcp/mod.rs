@@ -31,7 +31,7 @@ pub(super) mod recv_queue;
 mod segment;
 pub(super) mod send_buffer;
 mod seq;
-mod table;
+pub(super) mod table;
 mod tcb;
 mod time_wait;
 mod timers;
