@@ -127,7 +127,7 @@ fn a_megabyte_each_way() {
     let (mut a, mut b) = pair();
     let mut now = Instant::from_millis(1000);
     let (client, server, _) = connect(now, &mut a, &mut b);
-    let data: Vec<u8> = (0..1_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..1_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let (mut sent, mut back) = ([0; 2], [Vec::new(), Vec::new()]);
     while back.iter().any(|got| got.len() < data.len()) {
         now += Duration::from_millis(1);
