@@ -13,6 +13,7 @@
 //! | [`capture`] | writes capture files, without libpcap |
 //! | `wire` | headers of Ethernet, ARP, IP, ICMP, UDP and TCP: views and emitters (feature `net`) |
 //! | `stack` | the TCP/IP engine, sans-IO (feature `net`) |
+//! | `host` | drives the engine over any backend (feature `net`) |
 //! | `kernel` | the same operations over the kernel's sockets (Linux, feature `net`) |
 //! | `net` | sockets and events over either, chosen at run time (Linux, feature `net`) |
 //! | [`errors`] | one [`errors::Error`] for all of them |
@@ -66,6 +67,10 @@ pub mod wire;
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub mod stack;
+
+#[cfg(all(unix, not(loom), feature = "net"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod host;
 
 #[cfg(all(target_os = "linux", feature = "net"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]

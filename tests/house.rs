@@ -61,6 +61,7 @@ const UNSAFE: &[&str] = &[
     "src/dpdk/pool.rs",               // mbufs lent as frames
     "src/dpdk/ready.rs",              // timers and receive interrupts
     "src/dpdk/thread.rs",             // ids of threads
+    "src/host/wait.rs",               // ppoll
     "src/kernel/mmsg.rs",             // sendmmsg, recvmmsg
     "src/kernel/sys.rs",              // system calls
     "src/mem/wire.rs",                // frames pass through an inbox

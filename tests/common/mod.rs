@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod counting;
 #[cfg(all(target_os = "linux", feature = "dpdk"))]
 pub mod dpdk;
+#[cfg(all(unix, feature = "net"))]
+pub mod host;
 #[cfg(target_os = "linux")]
 pub mod netns;
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]

@@ -57,7 +57,7 @@ pub fn of_interface(name: &str, index: u32) -> Result<LinkInfo> {
 }
 
 /// The other end of a virtual cable, as seen from one end.
-#[cfg(feature = "af_xdp")]
+#[cfg(any(feature = "af_xdp", feature = "net"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The kind of the link (`veth`), as `ip -d link` shows it.
@@ -71,7 +71,7 @@ pub(crate) struct Peer {
 }
 
 /// The kind of an interface, and the other end if it is a cable with two.
-#[cfg(feature = "af_xdp")]
+#[cfg(any(feature = "af_xdp", feature = "net"))]
 pub(crate) fn peer(index: u32) -> Peer {
     let Ok(route) = route(index) else { return Peer::default() };
     let cable = matches!(route.kind.as_deref(), Some("veth" | "netkit"));

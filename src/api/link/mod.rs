@@ -10,7 +10,9 @@ mod linux;
 mod names;
 
 #[cfg(all(target_os = "linux", feature = "af_xdp"))]
-pub(crate) use linux::{Peer, peer};
+pub(crate) use linux::Peer;
+#[cfg(all(target_os = "linux", any(feature = "af_xdp", feature = "net")))]
+pub(crate) use linux::peer;
 
 #[cfg(unix)]
 use crate::errors::Error;

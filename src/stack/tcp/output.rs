@@ -91,9 +91,12 @@ impl Tcb {
                         }
                     };
                     let seq = self.recovery.nxt();
+                    // Less the FIN.
+                    let queued = self.tx.len().saturating_sub(seq.since(self.recovery.una()) as usize);
+                    let data = u64::from(len).min(queued as u64);
                     self.send_segment(seq, len, ip, sink, cx)?;
-                    self.bytes_sent += u64::from(len);
-                    cx.stats.tx_bytes += u64::from(len);
+                    self.bytes_sent += data;
+                    cx.stats.tx_bytes += data;
                     if len < u32::from(self.mss) {
                         self.small_end = seq + len;
                     }
