@@ -114,31 +114,34 @@ impl Stack {
     ) {
         let mut frames = frames.into_iter();
         let mut burst = ArrayVec::<_, BURST>::new();
-        loop {
+        let mut more = true;
+        while more {
+            more = false;
             for Received { token, checked } in frames.by_ref().take(BURST) {
+                more = true;
                 let frame = token.consume(ctx);
-                let input = self.ip.receive(now, sink, &frame);
-                if let Input::Tcp(packet) = &input {
-                    self.tcp.touch(packet, &frame);
+                match self.ip.receive(now, sink, &frame) {
+                    Input::Tcp(packet) => match self.tcp.look_up(&packet, &frame) {
+                        Some(target) => burst.push((frame, packet, target, checked)),
+                        None => self.tcp.stats.rx_malformed += 1,
+                    },
+                    other => self.dispatch(now, other, frame, checked, sink),
                 }
-                burst.push((frame, input, checked));
             }
-            if burst.is_empty() {
-                return;
-            }
-            for (frame, input, checked) in burst.drain(..) {
-                self.dispatch(now, input, frame, checked, sink);
+            let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
+            for (frame, packet, target, checked) in burst.drain(..) {
+                self.tcp.receive(&packet, &target, frame, checked, io);
             }
         }
     }
 
     /// Hands a packet to whom it is for.
-    #[inline]
     fn dispatch<S: Sink>(&mut self, now: Instant, input: Input, carrier: impl Carrier, checked: bool, sink: &mut S) {
         match input {
             Input::Tcp(packet) => {
+                let Some(target) = self.tcp.look_up(&packet, &carrier) else { return };
                 let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-                self.tcp.receive(&packet, carrier, checked, io);
+                self.tcp.receive(&packet, &target, carrier, checked, io);
             }
             Input::Reassembled(block) => self.receive_packet(now, block, false, sink),
             Input::IcmpError(error) => self.icmp_error(now, &error),

@@ -12,7 +12,7 @@ use super::segment::Segment;
 use super::seq::Seq;
 use super::table::{Flow, FlowKey};
 use super::tcb::{Flags, Tcb, Wish, window_scale};
-use super::write::{Out, SynOptions, write_segment};
+use super::write::{Ends, Out, SynOptions, write_control};
 use super::{Io, Tcp, cx};
 use crate::stack::chunk::Carrier;
 use crate::stack::ip::Path;
@@ -192,21 +192,21 @@ impl Tcp {
     /// Answers a SYN. `stamp`: the timestamp clock with a cookie's options in it.
     fn send_syn_ack<S: Sink>(&mut self, request: &Request, stamp: Option<u32>, io: &mut Io<'_, S>) {
         let (local, remote) = (request.key.local_ip(), request.key.remote_ip());
-        let Ok(mut path) = io.ip.path(io.now, local, remote) else { return };
+        let Ok(path) = io.ip.path(io.now, local, remote) else { return };
         let limit = self.receive_limit(request.listener);
         let window = limit.min(u32::from(u16::MAX)) as u16;
         let timestamps = request.flags.contains(RequestFlags::TIMESTAMPS).then(|| {
             let clock = stamp.unwrap_or_else(|| clock(io.now));
             (clock.wrapping_add(self.isn.timestamp_offset(&request.key)), request.ts_recent)
         });
-        let mut out = Out::new(&request.key, request.iss, request.irs + 1, Bits::SYN | Bits::ACK, window, timestamps);
+        let mut out = Out::new(request.iss, request.irs + 1, Bits::SYN | Bits::ACK, window, timestamps);
         out.syn = SynOptions {
             mss: Some(super::path_mss(io.ip.path_mtu(remote), remote)),
             window_scale: request.flags.contains(RequestFlags::WINDOW_SCALE).then(|| window_scale(limit)),
             sack_permitted: request.flags.contains(RequestFlags::SACK),
         };
         // One that meets a full device is sent again by its timer.
-        let _ = write_segment(&out, 0, &mut path, io.ip, io.sink, &mut cx!(self, io), |_| Default::default());
+        let _ = write_control(&mut Ends::of(&request.key, path), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// A segment for a connection of which we have answered the SYN.
@@ -277,9 +277,9 @@ impl Tcp {
             .flags
             .contains(RequestFlags::TIMESTAMPS)
             .then(|| (clock(io.now).wrapping_add(self.isn.timestamp_offset(&request.key)), request.ts_recent));
-        let out = Out::new(&request.key, request.iss + 1, request.irs + 1, Bits::ACK, window, timestamps);
-        let mut path = Path::default();
-        let _ = write_segment(&out, 0, &mut path, io.ip, io.sink, &mut cx!(self, io), |_| Default::default());
+        let out = Out::new(request.iss + 1, request.irs + 1, Bits::ACK, window, timestamps);
+        let path = Path::default();
+        let _ = write_control(&mut Ends::of(&request.key, path), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// An acknowledgement that nobody waits for may carry a SYN cookie. Whether it did.

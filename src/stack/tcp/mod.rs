@@ -48,11 +48,11 @@ use self::output::Turn;
 use self::recovery::Acked;
 use self::segment::Segment;
 use self::seq::Seq;
-use self::table::{Flow, FlowKey, FlowTable};
+use self::table::{Flow, FlowHash, FlowKey, FlowTable};
 use self::tcb::{Flags, NEVER, Tcb};
 use self::time_wait::{Answer, Arrival, Record, TimeWait};
 use self::wheel::{Tick, Wheel};
-use self::write::{Out, write_segment};
+use self::write::{Ends, Out, write_control};
 use super::buffers::Buffers;
 use super::chunk::Carrier;
 use super::config::{Config, RxChecksum, TcpConfig, TxChecksum};
@@ -100,6 +100,13 @@ pub(super) struct Shared {
     /// Connections that have something to send, by index. One that is gone, or no longer has, is passed over.
     sending: VecDeque<u32>,
     challenges: Limit,
+}
+
+/// The connection that a segment is of.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    key: FlowKey,
+    hash: FlowHash,
 }
 
 /// Sockets of which something is to be told.
@@ -203,14 +210,16 @@ impl Tcp {
         }
     }
 
-    /// The connection's place in the table, if the segment in `bytes` is of one that there is: for looking ahead.
+    /// What connection a segment is of, from its first four bytes; and sends for its place in the table. With several looked
+    /// up before the first is handled, waiting for memory overlaps.
     #[inline]
-    pub(super) fn touch(&self, packet: &Packet, bytes: &[u8]) {
-        if let Some(ports) = bytes.get(packet.range()).and_then(|segment| segment.first_chunk::<4>()) {
-            let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-            let key = FlowKey::from_ips(packet.destination, port(2), packet.source, port(0));
-            self.table.touch(self.table.hash(&key));
-        }
+    pub(super) fn look_up(&self, packet: &Packet, bytes: &[u8]) -> Option<Target> {
+        let ports = bytes.get(packet.range())?.first_chunk::<4>()?;
+        let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+        let key = FlowKey::from_ips(packet.destination, port(2), packet.source, port(0));
+        let hash = self.table.hash(&key);
+        self.table.touch(hash);
+        Some(Target { key, hash })
     }
 
     /// A segment has arrived: `packet` says where it lies in `carrier`; `checked`: its checksum needs no look.
@@ -218,6 +227,7 @@ impl Tcp {
     pub(super) fn receive<S: Sink>(
         &mut self,
         packet: &Packet,
+        target: &Target,
         carrier: impl Carrier,
         checked: bool,
         io: &mut Io<'_, S>,
@@ -236,8 +246,7 @@ impl Tcp {
             }
         }
         let seg = Segment::new(&header, bytes, packet.start);
-        let key = FlowKey::from_ips(packet.destination, header.dst_port, packet.source, header.src_port);
-        let hash = self.table.hash(&key);
+        let &Target { key, hash } = target;
         let (conns, half_open, time_wait) = (&self.conns, &self.half_open, &self.time_wait);
         let flow = self.table.find(hash, |flow| match flow {
             Flow::Connection(index) => conns.at(index).is_some_and(|tcb| tcb.key == key),
@@ -307,8 +316,8 @@ impl Tcp {
         let Some(record) = self.time_wait.get(index).copied() else { return };
         let timestamps =
             record.timestamps.then(|| ((io.now.as_millis() as u32).wrapping_add(record.ts_offset), record.ts_recent));
-        let out = Out::new(&record.key, record.snd_nxt, record.rcv_nxt, Bits::ACK, record.window, timestamps);
-        let _ = write_segment(&out, 0, &mut Path::default(), io.ip, io.sink, &mut cx!(self, io), |_| Sum::ZERO);
+        let out = Out::new(record.snd_nxt, record.rcv_nxt, Bits::ACK, record.window, timestamps);
+        let _ = write_control(&mut Ends::of(&record.key, Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     fn forget_time_wait(&mut self, index: u32, key: &FlowKey) {
@@ -323,12 +332,12 @@ impl Tcp {
             return;
         }
         let out = if seg.flags.contains(Bits::ACK) {
-            Out::new(key, seg.ack, Seq(0), Bits::RST, 0, None)
+            Out::new(seg.ack, Seq(0), Bits::RST, 0, None)
         } else {
-            Out::new(key, Seq(0), seg.end(), Bits::RST | Bits::ACK, 0, None)
+            Out::new(Seq(0), seg.end(), Bits::RST | Bits::ACK, 0, None)
         };
         self.stats.resets_sent += 1;
-        let _ = write_segment(&out, 0, &mut Path::default(), io.ip, io.sink, &mut cx!(self, io), |_| Sum::ZERO);
+        let _ = write_control(&mut Ends::of(key, Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// A connection is over, in whichever way.
@@ -428,9 +437,9 @@ impl Tcp {
     /// Sends the reset that an aborted connection owes, and ends it.
     fn send_reset<S: Sink>(&mut self, index: u32, io: &mut Io<'_, S>) -> Turn {
         let Some(tcb) = self.conns.at_mut(index) else { return Turn::Done };
-        let out = Out::new(&tcb.key, tcb.recovery.nxt(), tcb.rcv_nxt, Bits::RST | Bits::ACK, 0, None);
-        let mut path = tcb.path;
-        if write_segment(&out, 0, &mut path, io.ip, io.sink, &mut cx!(self, io), |_| Sum::ZERO).is_err() {
+        let out = Out::new(tcb.recovery.nxt(), tcb.rcv_nxt, Bits::RST | Bits::ACK, 0, None);
+        let mut ends = tcb.ends;
+        if write_control(&mut ends, &out, io.ip, io.sink, &mut cx!(self, io)).is_err() {
             return Turn::Full;
         }
         self.stats.resets_sent += 1;
@@ -480,7 +489,7 @@ impl Tcp {
                 Turn::Done
             } else {
                 if tcb.heard_at == io.now {
-                    io.ip.confirm(io.now, &tcb.path);
+                    io.ip.confirm(io.now, &tcb.ends.path);
                 }
                 tcb.egress(index, io.ip, io.sink, &mut cx!(self, io))
             };

@@ -180,7 +180,7 @@ impl Tcb {
         let timestamps = self.flags.has(Flags::TIMESTAMPS).then(|| (self.ts_now(cx.now), self.ts_recent));
         let ack = if answers { self.rcv_nxt } else { Default::default() };
         let window = self.rcv_limit.min(u32::from(u16::MAX)) as u16;
-        let mut out = Out::new(&self.key, self.iss, ack, flags, window, timestamps);
+        let mut out = Out::new(self.iss, ack, flags, window, timestamps);
         out.syn = SynOptions {
             mss: Some(self.path_mss),
             window_scale: self.flags.has(Flags::SCALING).then_some(self.rcv_scale),

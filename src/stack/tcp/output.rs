@@ -6,9 +6,10 @@ use super::options::State;
 use super::recovery::{Next, initial_rto};
 use super::seq::Seq;
 use super::tcb::{Flags, NEVER, Tcb};
-use super::write::{Out, write_segment};
+use super::write::{Out, write_control, write_segment};
 use crate::stack::ip::Ip;
 use crate::stack::{Full, Sink};
+use crate::wire::checksum::Sum;
 use crate::wire::tcp::Flags as Bits;
 use std::time::Duration;
 
@@ -197,7 +198,13 @@ impl Tcb {
         }
         let out = self.out(seq, flags, cx);
         let tx = &self.tx;
-        write_segment(&out, data, &mut self.path, ip, sink, cx, |to| tx.copy_out(offset, to))?;
+        write_segment(&mut self.ends, &out, data, ip, sink, cx, |to, sums| {
+            if sums {
+                return tx.copy_out(offset, to);
+            }
+            tx.copy_out_plain(offset, to);
+            Sum::ZERO
+        })?;
         self.recovery.sent(cx.now, seq, len);
         if self.flags.has(Flags::ACK_DUE) {
             self.flags.set(Flags::INTERACTIVE);
@@ -223,7 +230,7 @@ impl Tcb {
                 blocks[..count].iter().for_each(|block| out.report(*block));
             }
         }
-        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        write_control(&mut self.ends, &out, ip, sink, cx)?;
         self.duplicate = None;
         self.acknowledged();
         Ok(())
@@ -233,7 +240,7 @@ impl Tcb {
     #[cold]
     fn send_probe<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
         let out = self.out(self.recovery.una() - 1, Bits::ACK, cx);
-        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        write_control(&mut self.ends, &out, ip, sink, cx)?;
         if self.flags.has(Flags::KEEP_ALIVE) {
             cx.stats.keep_alive_probes += 1;
         } else {
@@ -248,7 +255,7 @@ impl Tcb {
     fn send_syn<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
         let answers = self.state == State::SynReceived;
         let out = self.syn(answers, cx);
-        write_segment(&out, 0, &mut self.path, ip, sink, cx, |_| Default::default())?;
+        write_control(&mut self.ends, &out, ip, sink, cx)?;
         self.flags.clear(Flags::SYN_DUE);
         self.state_at = cx.now + initial_rto(cx.config, u32::from(self.tries));
         if self.tries == 0 {
@@ -267,7 +274,7 @@ impl Tcb {
     fn out(&mut self, seq: Seq, flags: Bits, cx: &Cx<'_>) -> Out {
         let window = self.window();
         let timestamps = self.flags.has(Flags::TIMESTAMPS).then(|| (self.ts_now(cx.now), self.ts_recent));
-        Out::new(&self.key, seq, self.rcv_nxt, flags, window, timestamps)
+        Out::new(seq, self.rcv_nxt, flags, window, timestamps)
     }
 
     /// The window to announce, and from now on promised. Its right edge never goes back, and forward only by steps worth

@@ -9,6 +9,7 @@ use super::recv_queue::RecvQueue;
 use super::send_buffer::SendBuffer;
 use super::seq::Seq;
 use super::table::FlowKey;
+use super::write::Ends;
 use crate::stack::config::CongestionControl;
 use crate::stack::ip::Path;
 use crate::stack::{Instant, ListenerId, Readiness, SocketError};
@@ -152,7 +153,7 @@ pub(super) struct Tcb {
     pub(super) snd_wl2: Seq,
     pub(super) max_snd_wnd: u32,
     pub(super) mss: u16,
-    pub(super) path: Path,
+    pub(super) ends: Ends,
     pub(super) recovery: Recovery,
     pub(super) tx: SendBuffer,
     pub(super) snd_limit: u32,
@@ -233,7 +234,7 @@ impl Tcb {
             snd_wl2: Seq(0),
             max_snd_wnd: 0,
             mss: path_mss,
-            path,
+            ends: Ends::of(&key, path),
             recovery: Recovery::new(config, congestion, agreed, iss + 1),
             tx: SendBuffer::default(),
             snd_limit,

@@ -69,7 +69,7 @@ impl Tcb {
                 }
                 if count > 1 {
                     // The way there may be another by now.
-                    self.path = Path::default();
+                    self.ends.path = Path::default();
                 }
             }
         }

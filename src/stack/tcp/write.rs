@@ -8,12 +8,34 @@ use crate::stack::ip::{Ip, Outgoing, Path};
 use crate::stack::{Full, Sink};
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::{self, Emit, Flags as Bits, Timestamps};
-use std::net::SocketAddr;
+
+/// Both ends of a connection as its segments name them.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    packet: Outgoing,
+    local_port: u16,
+    remote_port: u16,
+    /// The sum of the pseudo-header without its length.
+    pseudo: Sum,
+    /// Where they go next.
+    pub(super) path: Path,
+}
+
+impl Ends {
+    pub(super) fn of(key: &FlowKey, path: Path) -> Self {
+        let (local, remote) = (key.local_ip(), key.remote_ip());
+        Self {
+            packet: Outgoing { local, remote, protocol: PROTOCOL, ttl: 0, tos: 0, dont_fragment: true },
+            local_port: key.local_port(),
+            remote_port: key.remote_port(),
+            pseudo: Sum::pseudo(local, remote, PROTOCOL, 0),
+            path,
+        }
+    }
+}
 
 /// The header of a segment to be written.
 pub(super) struct Out {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
     pub(super) seq: Seq,
     pub(super) ack: Seq,
     pub(super) flags: Bits,
@@ -34,18 +56,10 @@ pub(super) struct SynOptions {
 }
 
 impl Out {
-    #[inline]
-    pub(super) fn new(
-        key: &FlowKey,
-        seq: Seq,
-        ack: Seq,
-        flags: Bits,
-        window: u16,
-        timestamps: Option<(u32, u32)>,
-    ) -> Self {
-        let (local, remote) = (key.local(), key.remote());
+    #[inline(always)]
+    pub(super) fn new(seq: Seq, ack: Seq, flags: Bits, window: u16, timestamps: Option<(u32, u32)>) -> Self {
         let syn = SynOptions::default();
-        Self { local, remote, seq, ack, flags, window, timestamps, syn, reports: [(0, 0); 4], report_count: 0 }
+        Self { seq, ack, flags, window, timestamps, syn, reports: [(0, 0); 4], report_count: 0 }
     }
 
     /// Adds a block of what has been received selectively; those beyond the fourth are left out.
@@ -57,20 +71,20 @@ impl Out {
     }
 }
 
-/// Writes a segment with `data` bytes of payload, which `fill` copies and sums.
-#[inline]
+/// Writes a segment with `data` bytes of payload. `fill` copies them to where they belong, and sums them if it is told to.
+#[inline(always)]
 pub(super) fn write_segment<S: Sink>(
+    ends: &mut Ends,
     out: &Out,
     data: usize,
-    path: &mut Path,
     ip: &mut Ip,
     sink: &mut S,
     cx: &mut Cx<'_>,
-    fill: impl FnOnce(&mut [u8]) -> Sum,
+    fill: impl FnOnce(&mut [u8], bool) -> Sum,
 ) -> Result<(), Full> {
     let emit = Emit {
-        src_port: out.local.port(),
-        dst_port: out.remote.port(),
+        src_port: ends.local_port,
+        dst_port: ends.remote_port,
         seq: out.seq.0,
         ack: out.ack.0,
         flags: out.flags,
@@ -82,27 +96,34 @@ pub(super) fn write_segment<S: Sink>(
         sacks: &out.reports[..usize::from(out.report_count)],
     };
     let len = emit.header_len() + data;
-    let (local, remote) = (out.local.ip(), out.remote.ip());
-    let packet = Outgoing { local, remote, protocol: PROTOCOL, ttl: 0, tos: 0, dont_fragment: true };
     // What stays inside is not damaged on the way.
-    let checksum = if path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
-    ip.send(cx.now, sink, path, &packet, len, |segment| {
+    let checksum = if ends.path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
+    let Ends { packet, pseudo, path, .. } = ends;
+    ip.send(cx.now, sink, path, packet, len, |segment| {
         let Ok(written) = emit.write(segment) else { return };
         let payload = segment.get_mut(written.len..).unwrap_or_default();
-        let payload = fill(payload);
+        let payload = fill(payload, checksum == TxChecksum::Compute);
+        let pseudo = || pseudo.add(Sum::of_be32(len as u32));
         match checksum {
-            TxChecksum::Compute => {
-                let sum = written.sum.add(payload).add(Sum::pseudo(local, remote, PROTOCOL, len));
-                tcp::put_checksum(segment, sum);
-            }
-            TxChecksum::Offload => {
-                tcp::put_unfinished_checksum(segment, Sum::pseudo(local, remote, PROTOCOL, len));
-            }
+            TxChecksum::Compute => tcp::put_checksum(segment, written.sum.add(payload).add(pseudo())),
+            TxChecksum::Offload => tcp::put_unfinished_checksum(segment, pseudo()),
             TxChecksum::Omit => {}
         }
     })?;
     cx.stats.tx_segments += 1;
     Ok(())
+}
+
+/// A segment without payload, of which there are few.
+#[inline(never)]
+pub(super) fn write_control<S: Sink>(
+    ends: &mut Ends,
+    out: &Out,
+    ip: &mut Ip,
+    sink: &mut S,
+    cx: &mut Cx<'_>,
+) -> Result<(), Full> {
+    write_segment(ends, out, 0, ip, sink, cx, |_, _| Sum::ZERO)
 }
 
 const PROTOCOL: u8 = crate::wire::protocol::TCP;

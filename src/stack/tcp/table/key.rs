@@ -28,7 +28,11 @@ impl FlowKey {
     }
 
     /// Of addresses and ports.
+    #[inline]
     pub(crate) fn from_ips(local: IpAddr, local_port: u16, remote: IpAddr, remote_port: u16) -> Self {
+        if let (IpAddr::V4(local), IpAddr::V4(remote)) = (local, remote) {
+            return Self::v4(local, local_port, remote, remote_port);
+        }
         let ([a, b, c, d], [e, f, g, h]) = (words(local), words(remote));
         Self { words: [a, b, c, d, e, f, g, h, u32::from(local_port) << 16 | u32::from(remote_port)] }
     }
