@@ -82,6 +82,14 @@ pub mod net;
 
 pub use errors::{Error, Result};
 
+/// Unit tests count what they allocate.
+#[cfg(test)]
+#[path = "../tests/common/counting.rs"]
+mod counting;
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
 /// The code of the documents compiles.
 #[cfg(doctest)]
 mod documents {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A block that a program holds in a [`Chunk`](super::Chunk) may be dropped anywhere, even after the engine is gone, so each
-//! knows its home. What is in use is the difference of three totals that only ever grow: taken, given, dropped.
+//! knows its home. What is in use is what its owner counts as out, without what its home counts as dropped.
 
 use crossbeam_queue::ArrayQueue;
 use std::fmt;
@@ -35,16 +35,32 @@ const fn class_for(len: usize) -> Option<usize> {
     if len > LARGEST {
         return None;
     }
-    let floor = if len < SMALLEST { SMALLEST } else { len };
-    let class = (usize::BITS - (floor - 1).leading_zeros()) as usize - SMALLEST.ilog2() as usize;
+    let class = (usize::BITS - (len.saturating_sub(1) / SMALLEST).leading_zeros()) as usize;
     // The largest class is a little more than a power of two.
     Some(if class < CLASSES { class } else { CLASSES - 1 })
 }
 
-/// Bytes that a block of this class holds.
-const fn class_size(class: usize) -> usize {
-    if class == CLASSES - 1 { LARGEST } else { SMALLEST << class }
-}
+/// Bytes that a block of each class holds.
+const SIZES: [usize; CLASSES] = {
+    let mut sizes = [LARGEST; CLASSES];
+    let mut class = 0;
+    while class < CLASSES - 1 {
+        sizes[class] = SMALLEST << class;
+        class += 1;
+    }
+    sizes
+};
+
+/// Free blocks of each class that are kept, at most.
+const KEPT: [usize; CLASSES] = {
+    let mut kept = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        kept[class] = KEPT_BYTES / SIZES[class];
+        class += 1;
+    }
+    kept
+};
 
 /// Where blocks go that are dropped rather than given back.
 struct Home {
@@ -89,7 +105,7 @@ impl Drop for Block {
         let Some(home) = &self.home else { return };
         let len = bytes.len();
         if let Some(class) = class_for(len) {
-            if len == class_size(class) {
+            if len == SIZES[class] {
                 // Full: the allocator gets it.
                 let _ = home.bytes[class].push(bytes);
             }
@@ -109,29 +125,27 @@ pub(crate) struct Blocks {
     free: [Vec<Block>; CLASSES],
     home: Arc<Home>,
     limit: u64,
-    /// Totals of bytes: handed out, and given back by hand.
-    taken: u64,
-    given: u64,
+    /// Bytes handed out and not given back by hand: in use, or dropped.
+    out: u64,
 }
 
 impl Blocks {
     /// An account of at most `limit` bytes of capacity in use. Nothing is allocated beforehand.
     pub(crate) fn new(limit: usize) -> Self {
-        let bytes = std::array::from_fn(|class| ArrayQueue::new((HOME_BYTES / class_size(class)).min(HOME_BLOCKS)));
+        let bytes = std::array::from_fn(|class| ArrayQueue::new((HOME_BYTES / SIZES[class]).min(HOME_BLOCKS)));
         Self {
             free: Default::default(),
             home: Arc::new(Home { bytes, dropped: AtomicU64::new(0) }),
             limit: limit as u64,
-            taken: 0,
-            given: 0,
+            out: 0,
         }
     }
 
     /// Bytes of capacity in use, those that programs hold included.
     #[inline]
     pub(crate) fn in_use(&self) -> usize {
-        // A block is counted as taken before anybody can drop it, so the difference never falls below zero.
-        (self.taken - self.given - self.home.dropped.load(Ordering::Relaxed)) as usize
+        // A block is counted as out before anybody can drop it, so the difference never falls below zero.
+        (self.out - self.home.dropped.load(Ordering::Relaxed)) as usize
     }
 
     /// Most bytes that may be in use.
@@ -144,11 +158,11 @@ impl Blocks {
     #[inline]
     pub(crate) fn take(&mut self, min_len: usize) -> Option<Block> {
         let class = class_for(min_len);
-        let size = class.map_or(min_len, class_size);
+        let size = class.map_or(min_len, |class| SIZES[class]);
         if size as u64 > self.limit.saturating_sub(self.in_use() as u64) {
             return None;
         }
-        self.taken += size as u64;
+        self.out += size as u64;
         match class.and_then(|class| self.free[class].pop()) {
             Some(block) => Some(block),
             None => Some(self.fetch(class, size)),
@@ -169,8 +183,8 @@ impl Blocks {
         let ours = block.home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &self.home));
         let len = block.bytes.len();
         match class_for(len) {
-            Some(class) if ours && self.free[class].len() < KEPT_BYTES / class_size(class) => {
-                self.given += len as u64;
+            Some(class) if ours && self.free[class].len() < KEPT[class] => {
+                self.out -= len as u64;
                 self.free[class].push(block);
             }
             _ if ours => self.release(block),
@@ -183,13 +197,13 @@ impl Blocks {
     #[inline(never)]
     fn release(&mut self, mut block: Block) {
         // An empty one is dropped without being counted a second time.
-        self.given += std::mem::take(&mut block.bytes).len() as u64;
+        self.out -= std::mem::take(&mut block.bytes).len() as u64;
     }
 
     /// Bytes of free blocks kept.
     pub(crate) fn idle(&self) -> usize {
-        let own: usize = self.free.iter().enumerate().map(|(class, list)| list.len() * class_size(class)).sum();
-        let home: usize = self.home.bytes.iter().enumerate().map(|(class, q)| q.len() * class_size(class)).sum();
+        let own: usize = self.free.iter().enumerate().map(|(class, list)| list.len() * SIZES[class]).sum();
+        let home: usize = self.home.bytes.iter().enumerate().map(|(class, q)| q.len() * SIZES[class]).sum();
         own + home
     }
 }

@@ -30,7 +30,7 @@ mod recovery;
 pub(super) mod recv_queue;
 mod segment;
 pub(super) mod send_buffer;
-mod seq;
+pub(super) mod seq;
 pub(super) mod table;
 mod tcb;
 mod time_wait;

@@ -25,6 +25,8 @@ use nodes::List;
 use spans::Tree;
 use std::ops::Range;
 
+/// Room for whatever comes.
+const PLENTY: usize = usize::MAX;
 /// No node.
 const NIL: u32 = u32::MAX;
 /// What a chunk is charged beyond its memory: its links, and the span it may be alone in.
@@ -101,7 +103,7 @@ impl RecvQueue {
             packet.discard(&mut buffers.blocks);
             return true;
         }
-        let Some(cost) = store(&mut self.list, buffers, packet, range, self.readable, usize::MAX) else { return false };
+        let Some(cost) = store(&mut self.list, buffers, packet, range, self.readable, PLENTY) else { return false };
         self.footprint += cost;
         self.readable += len;
         true
@@ -211,7 +213,7 @@ impl RecvQueue {
     ) {
         let len = to.since(from);
         if from == rcv_nxt {
-            match put(&mut self.list, buffers, self.readable, usize::MAX) {
+            match put(&mut self.list, buffers, self.readable, PLENTY) {
                 Some(cost) => {
                     self.footprint += cost;
                     self.readable += len as usize;
@@ -356,7 +358,7 @@ fn part(range: &Range<usize>, seq: Seq, from: Seq, to: Seq) -> Range<usize> {
 
 /// Adds part of a packet to the end of a list with `backlog` bytes, for at most `room` bytes of memory; returns what it
 /// takes, `None` if there is not that much.
-#[inline]
+#[inline(always)]
 fn store<P: Carrier>(
     list: &mut List,
     buffers: &mut Buffers,
@@ -376,13 +378,12 @@ fn store<P: Carrier>(
             return None;
         }
     }
-    let cost = packet.footprint() + OVERHEAD;
-    if cost > room {
+    // In order there is always room.
+    if room < PLENTY && packet.footprint().saturating_add(OVERHEAD) > room {
         packet.discard(&mut buffers.blocks);
         return None;
     }
     let chunk = packet.into_chunk(range);
-    // A chunk counts its footprint in 32 bits.
     let cost = chunk.footprint() + OVERHEAD;
     buffers.enter(&chunk);
     buffers.nodes.push_back(list, chunk);

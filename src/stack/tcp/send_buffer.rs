@@ -65,15 +65,29 @@ impl SendBuffer {
     /// connection is the caller's business.
     #[inline]
     pub(crate) fn write(&mut self, buffers: &mut Buffers, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(MOST - self.len())];
-        let mut written = self.fill(bytes);
-        while written < bytes.len() {
-            if !self.grow(buffers, bytes.len() - written) {
-                break;
+        // Requests and responses: nothing waits, and one block takes it all.
+        if self.first.is_none() && matches!(bytes.len(), 1..=LARGEST) {
+            if let Some(mut block) = buffers.blocks.take(bytes.len()) {
+                block[..bytes.len()].copy_from_slice(bytes);
+                self.first = Some(block);
+                (self.start, self.end, self.len) = (0, bytes.len() as u32, bytes.len() as u32);
+                return bytes.len();
             }
-            written += self.fill(&bytes[written..]);
         }
-        written
+        self.append(buffers, bytes)
+    }
+
+    /// [`write`](Self::write) in all other cases.
+    #[inline(never)]
+    fn append(&mut self, buffers: &mut Buffers, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(MOST - self.len())];
+        let mut written = 0;
+        loop {
+            written += self.fill(&bytes[written..]);
+            if written == bytes.len() || !self.grow(buffers, bytes.len() - written) {
+                return written;
+            }
+        }
     }
 
     /// Appends what fits into the last block.
@@ -113,7 +127,21 @@ impl SendBuffer {
     /// Forgets the first `n` bytes, all of them if there are no more: they are acknowledged.
     #[inline]
     pub(crate) fn consume(&mut self, buffers: &mut Buffers, n: usize) {
-        let mut n = n.min(self.len()) as u32;
+        let n = n.min(self.len()) as u32;
+        if n == self.len && self.ring.is_none() {
+            self.position = self.position.wrapping_add(n);
+            (self.start, self.end, self.len) = (0, 0, 0);
+            if let Some(block) = self.first.take() {
+                buffers.blocks.give(block);
+            }
+            return;
+        }
+        self.consume_part(buffers, n);
+    }
+
+    /// [`consume`](Self::consume) where something is left, or there is more than one block.
+    #[inline(never)]
+    fn consume_part(&mut self, buffers: &mut Buffers, mut n: u32) {
         self.len -= n;
         self.position = self.position.wrapping_add(n);
         while n >= self.end - self.start {

@@ -15,8 +15,6 @@ struct Bench {
     next: Seq,
 }
 
-const PLENTY: usize = usize::MAX;
-
 impl Bench {
     fn new(frames: usize, max_kept: usize, block_bytes: usize) -> Self {
         let pool = Pool::heap(Geometry::new(frames, 2048)).unwrap();
