@@ -124,6 +124,7 @@ impl Congestion {
     pub(crate) fn set_mss(&mut self, mss: u32) {
         self.mss = mss.max(1);
         self.cwnd = self.cwnd.max(self.mss);
+        self.ssthresh = self.ssthresh.max(2 * self.mss);
         self.initial = self.initial.max(self.mss);
     }
 
@@ -188,9 +189,8 @@ impl Congestion {
         if let Some(flight) = flight {
             self.on_loss(flight);
         }
-        match &mut self.algorithm {
-            Algorithm::NewReno(newreno) => newreno.on_timeout(),
-            Algorithm::Cubic(cubic) => cubic.on_timeout(),
+        if let Algorithm::Cubic(cubic) = &mut self.algorithm {
+            cubic.on_timeout();
         }
     }
 

@@ -110,7 +110,6 @@ impl Recovery {
             self.begin_reduction();
         }
 
-        let was = self.phase;
         self.pass_phase(echoed, advanced, &delivery, &mut acked);
         let mut judge = None;
         if self.agreed.sack {
@@ -118,7 +117,7 @@ impl Recovery {
         } else {
             acked.lost = self.detect_by_duplicates(advanced);
         }
-        if self.ring.due() > 0 && self.frto == Frto::Off {
+        if self.ring.due() > 0 {
             acked.entered = self.enter_recovery();
         }
 
@@ -126,7 +125,7 @@ impl Recovery {
             if delivery.bytes > 0 || acked.entered {
                 self.reduce(delivery.bytes, advanced && acked.lost == 0);
             }
-        } else if delivery.bytes > 0 && !(was == Phase::Recovery || was == Phase::Reduction) {
+        } else if delivery.bytes > 0 {
             self.grow(now, delivery.bytes, rtt);
         }
         self.set_pace();
@@ -164,8 +163,13 @@ impl Recovery {
                 if right.at_or_before(nxt) && right.since(left) <= 1 << 30 {
                     acked.dsack = true;
                     probe_answered = self.probed && right == self.probe_end;
-                    self.undo.unproven = self.undo.unproven.saturating_sub(right.since(left));
-                    self.rack.dsack(una, nxt);
+                    if right.after(self.undo.from) {
+                        self.undo.unproven = self.undo.unproven.saturating_sub(right.since(left));
+                    }
+                    // A needless probe says nothing about reordering.
+                    if !probe_answered {
+                        self.rack.dsack(una, nxt);
+                    }
                 }
                 continue;
             }
@@ -349,7 +353,7 @@ impl Recovery {
             && ((advanced && self.original_answered(echoed)) || (acked.dsack && self.is_proven_needless()));
         // Without SACK, what a retransmission filled up to cannot be told from what had arrived before.
         let original = delivery.original && (self.agreed.sack || !delivery.resent);
-        let asked = self.frto != Frto::Off && self.undo.armed;
+        let asked = (self.frto == Frto::Probing || (self.frto == Frto::Waiting && advanced)) && self.undo.armed;
         if needless || (asked && original) {
             self.undo_reduction(acked);
             return;
@@ -449,7 +453,8 @@ impl Recovery {
 
     /// From here on it is written down what would have to be undone.
     pub(super) fn arm_undo(&mut self) {
-        self.undo = Undo { armed: true, resent: false, unproven: 0, first: Instant::ZERO, until: self.nxt() };
+        self.undo =
+            Undo { armed: true, resent: false, unproven: 0, first: Instant::ZERO, from: self.una(), until: self.nxt() };
     }
 
     /// The window while it falls.

@@ -70,6 +70,12 @@ impl Holes {
         self.ranges.clear();
     }
 
+    /// Nothing is in flight any more.
+    pub(super) fn clear(&mut self) {
+        self.ranges.clear();
+        self.resent.clear();
+    }
+
     /// The ranges, for tests.
     #[cfg(test)]
     pub(super) fn ranges(&self) -> &[(Seq, Seq)] {

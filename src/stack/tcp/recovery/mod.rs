@@ -31,7 +31,7 @@ use holes::Holes;
 use pacer::Pacer;
 use prr::Prr;
 use rack::Rack;
-use ring::{LOST, Ring, SACKED};
+use ring::{Ring, SACKED};
 use rtt::Rtt;
 use timer::Timer;
 
@@ -173,6 +173,9 @@ pub(crate) struct Numbers {
     pub(crate) pacing_rate: u64,
 }
 
+/// More than the largest window cannot be outstanding, and sequence numbers would not tell before from after.
+const MAX_OUTSTANDING: u32 = 1 << 30;
+
 /// Whether a timeout was needless (RFC 5682).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frto {
@@ -195,6 +198,8 @@ struct Undo {
     unproven: u32,
     /// When the first of them was sent.
     first: Instant,
+    /// All of them lie behind this.
+    from: Seq,
     /// Forgotten when all before this is acknowledged and the recovery is over.
     until: Seq,
 }
@@ -253,7 +258,7 @@ impl Recovery {
             congestion: Congestion::new(congestion, u32::from(agreed.mss), config.initial_window, first),
             prr: Prr::default(),
             pacer: Pacer::default(),
-            undo: Undo { armed: false, resent: false, unproven: 0, first: Instant::ZERO, until: first },
+            undo: Undo { armed: false, resent: false, unproven: 0, first: Instant::ZERO, from: first, until: first },
             agreed,
             phase: Phase::Open,
             frto: Frto::Off,
@@ -381,15 +386,13 @@ impl Recovery {
             }
             self.probe = false;
         }
-        let in_flight = self.in_flight();
-        let space = self.congestion.cwnd().saturating_sub(in_flight);
         if self.frto == Frto::Probing && new == 0 {
             // There is nothing to ask with: the timeout is taken for a real one (RFC 5682, 2.1 step 2b).
             self.frto = Frto::Off;
         }
         if self.frto != Frto::Probing {
             if let Some((seq, len)) = self.due(window_end) {
-                if space < len && in_flight > 0 {
+                if self.room() < len && self.in_flight() > 0 {
                     return Next::Nothing;
                 }
                 // What begins a repair is not held back.
@@ -406,14 +409,21 @@ impl Recovery {
         if self.ring.is_empty() {
             self.after_idle(now);
         }
-        let space = self.congestion.cwnd().saturating_sub(in_flight);
-        if space < new.min(mss) {
+        let room = self.room();
+        if room < new.min(mss) {
             return Next::Nothing;
         }
         if let Some(at) = self.pace(now) {
             return Next::Paced(at);
         }
-        Next::New { max: if space < new { space - space % mss } else { new } }
+        Next::New { max: if room < new { room - room % mss } else { new } }
+    }
+
+    /// Bytes that may be sent, the window taken to the nearest whole segment: only whole segments leave, and to cut off every fraction would waste half a
+    /// segment on the average, a tenth of the window on a path with much loss.
+    #[inline]
+    fn room(&self) -> u32 {
+        (self.congestion.cwnd() + u32::from(self.agreed.mss) / 2).saturating_sub(self.in_flight())
     }
 
     /// The window is lowered if nothing was sent for longer than a timeout.
@@ -452,7 +462,8 @@ impl Recovery {
         if new > 0 {
             return Some(Next::New { max: new.min(mss) });
         }
-        let last = self.ring.back().filter(|last| !last.has(SACKED | LOST) && last.end.at_or_before(window_end))?;
+        let last = self.ring.back().filter(|last| !last.has(SACKED)).or(self.ring.front());
+        let last = last.filter(|last| !last.has(SACKED) && last.end.at_or_before(window_end))?;
         let len = last.len().min(mss);
         Some(Next::Resend { seq: last.end - len, len })
     }
@@ -460,7 +471,7 @@ impl Recovery {
     /// A segment has left: `len` sequence numbers from `seq` on. What lies before [`nxt`](Self::nxt) has been sent before.
     #[inline]
     pub(crate) fn sent(&mut self, now: Instant, seq: Seq, len: u32) {
-        if len == 0 || seq.after(self.nxt()) {
+        if len == 0 || seq.after(self.nxt()) || len > MAX_OUTSTANDING.saturating_sub(self.outstanding()) {
             return;
         }
         self.last_sent = now;
@@ -489,7 +500,7 @@ impl Recovery {
             (self.probe, self.probed, self.probe_resent, self.probe_end) = (false, true, false, self.nxt());
         }
         let (outstanding, mss) = (self.outstanding(), u32::from(self.agreed.mss));
-        let limited = self.in_flight().saturating_add(mss) > self.congestion.cwnd();
+        let limited = self.room() < mss;
         // The most of a round trip counts, and once in a round trip the word that the window was in the way (Linux).
         if limited || !self.una().before(self.usage_until) || (!self.limited && outstanding > self.usage) {
             (self.limited, self.usage, self.usage_until) = (limited, outstanding, self.nxt());

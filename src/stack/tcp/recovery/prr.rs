@@ -33,8 +33,10 @@ impl Prr {
     pub(super) fn window(&mut self, delivered: u32, pipe: u32, ssthresh: u32, mss: u32, safe: bool) -> u32 {
         self.delivered = self.delivered.saturating_add(delivered);
         let mut count = if pipe > ssthresh {
-            let share = u64::from(self.delivered) * u64::from(ssthresh);
-            u32::try_from(share.div_ceil(u64::from(self.flight))).unwrap_or(u32::MAX).saturating_sub(self.out)
+            // Rounded up to whole segments, as nothing less is sent (Linux).
+            let share = (u64::from(self.delivered) * u64::from(ssthresh)).div_ceil(u64::from(self.flight));
+            let share = share.next_multiple_of(u64::from(mss));
+            u32::try_from(share).unwrap_or(u32::MAX).saturating_sub(self.out)
         } else {
             let mut count = self.delivered.saturating_sub(self.out).max(delivered);
             if safe {

@@ -65,8 +65,8 @@ impl Recovery {
         if head {
             self.timer.timeout = after(now, self.rtt.rto());
         }
-        if self.timer.reason == Reason::Timeout || self.timer.reason == Reason::Probe {
-            (self.timer.reason, self.timer.at) = (Reason::Timeout, self.timer.timeout);
+        if self.timer.reason != Reason::Reordering {
+            self.arm_tail(now);
         }
     }
 
@@ -89,13 +89,16 @@ impl Recovery {
                 (self.timer.reason, self.timer.at) = (Reason::Reordering, at.max(now))
             }
             _ if advanced || self.timer.reason != Reason::Probe || !self.may_probe() => self.arm_tail(now),
-            _ => {}
+            _ => self.timer.at = self.timer.at.min(self.timer.timeout),
         }
     }
 
     /// Nothing is in flight any more.
     #[inline]
     pub(super) fn arm_idle(&mut self, now: Instant) {
+        if let Some(holes) = &mut self.holes {
+            holes.clear();
+        }
         if self.ring.is_roomy() || self.holes.is_some() {
             (self.timer.reason, self.timer.at) = (Reason::Trim, after(now, TRIM_DELAY));
         } else {
@@ -113,10 +116,16 @@ impl Recovery {
         }
     }
 
-    /// RFC 8985, 7.2: not while losses are known or may be about to be, and one at a time.
+    /// RFC 8985, 7.2: not while losses may be about to be known, and one at a time. Beyond the RFC, a recovery is probed too: when its last
+    /// retransmissions are lost, nothing else would tell before the timeout does.
     #[inline]
     fn may_probe(&self) -> bool {
-        self.agreed.sack && !self.probed && !self.probe && self.ring.sacked() == 0 && self.phase == Phase::Open
+        let phase = match self.phase {
+            Phase::Open => self.ring.sacked() == 0,
+            Phase::Recovery => true,
+            Phase::Reduction | Phase::Loss => false,
+        };
+        phase && self.agreed.sack && !self.probed && !self.probe
     }
 
     /// RFC 8985, 7.2. A lone segment's acknowledgement may be delayed, by as much as the shortest timeout allows for (Linux).

@@ -1,6 +1,7 @@
 //! Tests of loss recovery: rules one by one, whole transfers over a simulated path, random events.
 
 mod goodput;
+mod nonsense;
 mod path;
 mod random;
 

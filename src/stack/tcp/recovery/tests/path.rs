@@ -69,9 +69,9 @@ impl Path {
         self.rate as f64 / 8.0 * f64::from(MSS) / (f64::from(MSS) + OVERHEAD as f64)
     }
 
-    /// Mathis et al.: sqrt(3/2p) segments per round trip, or the line.
-    pub(super) fn mathis(&self) -> f64 {
-        ((1.5 / self.loss).sqrt() * f64::from(MSS) / self.rtt.as_secs_f64()).min(self.line())
+    /// Mathis et al.: sqrt(3/2p) segments per round trip of that length, or the line.
+    pub(super) fn mathis(&self, rtt: Duration) -> f64 {
+        ((1.5 / self.loss).sqrt() * f64::from(MSS) / rtt.as_secs_f64()).min(self.line())
     }
 }
 
@@ -95,6 +95,8 @@ pub(super) struct Outcome {
     pub(super) spurious: u32,
     pub(super) elapsed: Duration,
     pub(super) dropped: u64,
+    /// On the average, queueing included.
+    pub(super) rtt: Duration,
 }
 
 impl Outcome {
@@ -175,6 +177,7 @@ pub(super) struct Simulation {
     /// Offset of the oldest unacknowledged byte.
     una: u64,
     pub(super) outcome: Outcome,
+    rtts: (u64, u64),
     /// Drops by order of sending, beside chance.
     pub(super) drop: Box<dyn FnMut(u64) -> bool>,
     /// Added to the way of each packet that is sent at that time.
@@ -203,6 +206,7 @@ impl Simulation {
             wake: u64::MAX,
             una: 0,
             outcome: Outcome::default(),
+            rtts: (0, 0),
             drop: Box::new(|_| false),
             delay: Box::new(|_| 0),
             path,
@@ -336,6 +340,9 @@ impl Simulation {
                         },
                     );
                     self.una += u64::from(acked.bytes);
+                    if let Some(rtt) = acked.rtt {
+                        self.rtts = (self.rtts.0 + rtt.as_nanos() as u64, self.rtts.1 + 1);
+                    }
                     self.outcome.recoveries += u32::from(acked.entered);
                     self.outcome.spurious += u32::from(acked.spurious);
                 }
@@ -354,7 +361,9 @@ impl Simulation {
                     Expired::Nothing => {}
                 }
             }
-            super::check(&self.sender);
+            if self.count % 64 < 2 {
+                super::check(&self.sender);
+            }
             self.send(total);
             if self.una == total {
                 break;
@@ -362,6 +371,7 @@ impl Simulation {
         }
         self.outcome.delivered = self.receiver.next;
         self.outcome.elapsed = Duration::from_nanos(self.now);
+        self.outcome.rtt = Duration::from_nanos(self.rtts.0 / self.rtts.1.max(1));
         &self.outcome
     }
 
