@@ -13,8 +13,8 @@ fn a_block_is_as_small_as_it_may_be() {
         blocks.give(block);
         assert_eq!(blocks.in_use(), 0);
     }
-    for class in 0..CLASSES {
-        assert_eq!(class_for(SIZES[class]), Some(class));
+    for (class, size) in SIZES.into_iter().enumerate() {
+        assert_eq!(class_for(size), Some(class));
     }
 }
 
