@@ -220,8 +220,8 @@ fn sleepers_sleep_and_busy_hosts_do_not() {
         if sleeps {
             assert!(cpu < TIME / 10, "{poll}: {cpu:?} of processor time");
         } else {
-            // Whatever else runs here gets its share.
-            assert!(cpu > TIME / 10, "{poll}: {cpu:?} of processor time");
+            // How much it gets depends on what else runs here.
+            assert!(host.stats().host.spins > 1000, "{poll}: {cpu:?} of processor time, {}", host.stats());
         }
     }
 }
