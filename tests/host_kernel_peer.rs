@@ -6,14 +6,15 @@
 
 mod common;
 
-use common::host::{Flows, drive, kernel_flow, kernel_read, long, stream};
+use common::host::{Flows, datagram, drive, kernel_flow, kernel_read, long, stream};
 use common::netns::{Lab, ip, run};
 use nethuns_rs::host::Host;
-use nethuns_rs::stack::{ConnectOptions, Event, ListenOptions, SocketError};
+use nethuns_rs::stack::{ConnectOptions, Event, ListenOptions, Readiness, SocketError, UdpOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -312,6 +313,59 @@ fn the_kernel_drops_at_random() {
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
+}
+
+#[test]
+fn datagrams_of_every_size() {
+    over_every_port("datagrams_of_every_size", |mut host| {
+        let id = host.udp_bind(ours(53), &UdpOptions::default()).unwrap();
+        let (tell, told) = mpsc::channel();
+        let client = thread::spawn(move || {
+            let socket = UdpSocket::bind(kernel(0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            let mut buffer = vec![0; 65_536];
+            for size in [0u64, 1, 1472, 1473, 9000, 65_507] {
+                // A lost datagram is no fault: it is sent again.
+                let came = (0..5).any(|_| {
+                    socket.send_to(stream(0, size), ours(53)).unwrap();
+                    socket.recv_from(&mut buffer).is_ok_and(|(n, from)| {
+                        assert_eq!((n as u64, from), (size, ours(53)));
+                        common::host::check(0, &buffer[..n]);
+                        true
+                    })
+                });
+                assert!(came, "{size} bytes");
+            }
+            tell.send(()).unwrap();
+        });
+        let (reader, start) = (host.reader(), Instant::now());
+        while told.try_recv().is_err() {
+            assert!(!client.is_finished() && start.elapsed() < common::host::patience(), "{}", host.stats());
+            host.poll(Some(Duration::from_millis(5))).unwrap();
+            while let Some(event) = host.next_event() {
+                assert_eq!(event, Event::Udp(id, Readiness::READABLE));
+                while let Ok(packet) = host.udp_recv(id) {
+                    let bytes = reader.open(packet.chunk);
+                    host.udp_send(id, &datagram(Some(packet.from), &bytes)).unwrap();
+                }
+            }
+        }
+        client.join().unwrap();
+        // Nobody is there: ICMP says so.
+        host.udp_connect(id, Some(kernel(9))).unwrap();
+        host.udp_send(id, &datagram(None, b"anybody?")).unwrap();
+        let start = Instant::now();
+        let error = loop {
+            host.poll(Some(Duration::from_millis(5))).unwrap();
+            while host.next_event().is_some() {}
+            match host.udp_recv(id) {
+                Err(SocketError::WouldBlock) => assert!(start.elapsed() < Duration::from_secs(5), "{}", host.stats()),
+                Err(error) => break error,
+                Ok(packet) => panic!("{packet:?}"),
+            }
+        };
+        assert_eq!(error, SocketError::ConnectionRefused);
+    });
 }
 
 /// Whether the kernel can open a connection to a host, within a second or two.

@@ -4,12 +4,14 @@
 mod common;
 
 use common::counting::{Counting, allocations};
-use common::host::{Flows, patience, stream};
+use common::host::{Flows, datagram, patience, stream};
 use nethuns_rs::any::{AnyFlags, Sock};
 use nethuns_rs::api::{Interest, LinkInfo, Mode, Socket, Stats, Token};
 use nethuns_rs::host::{Clock, Host, HostBuilder, PollMode, Turn};
 use nethuns_rs::mem::{self, MemFlags, SimClock};
-use nethuns_rs::stack::{ConnectOptions, Event, ListenOptions, Readiness, SocketError, SocketOptions, State};
+use nethuns_rs::stack::{
+    ConnectOptions, Event, ListenOptions, Readiness, SocketError, SocketOptions, State, UdpOptions,
+};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -438,6 +440,31 @@ fn what_was_read_outlives_the_host() {
     let reader = b_.reader().clone();
     drop(b_);
     assert_eq!(&*reader.open(chunk.unwrap()), b"still there");
+}
+
+#[test]
+fn datagrams() {
+    let (mut a, mut b_) = pair("datagrams", "poll=busy");
+    let from = a.udp_bind(([10, 0, 0, 1], 0).into(), &UdpOptions::default()).unwrap();
+    let to = b_.udp_bind(b(53), &UdpOptions::default()).unwrap();
+    let reader = b_.reader();
+    let start = Instant::now();
+    for size in [0, 1, 1400, 20_000, 65_507] {
+        a.udp_send(from, &datagram(Some(b(53)), stream(0, size))).unwrap();
+        let packet = loop {
+            a.poll(Some(Duration::ZERO)).unwrap();
+            b_.poll(Some(Duration::ZERO)).unwrap();
+            while b_.next_event().is_some() {}
+            match b_.udp_recv(to) {
+                Ok(packet) => break packet,
+                Err(error) => assert_eq!(error, SocketError::WouldBlock),
+            }
+            assert!(start.elapsed() < patience(), "{size}\n{}\n{}", a.stats(), b_.stats());
+        };
+        assert_eq!(packet.from, a.udp_local_addr(from).unwrap());
+        assert!(*reader.open(packet.chunk) == *stream(0, size), "{size}");
+    }
+    assert_eq!(a.udp_send(from, &datagram(Some(b(53)), &[0; 65_508])), Err(SocketError::MessageTooLong));
 }
 
 #[test]

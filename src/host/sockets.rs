@@ -3,9 +3,12 @@
 //! Whatever they give to be sent leaves with the next [`poll`](Host::poll) or [`flush`](Host::flush).
 
 use super::Host;
+use super::sink::Out;
+use super::turn::out;
 use crate::api::Socket;
 use crate::stack::{
-    Chunk, ConnectOptions, ListenOptions, ListenerId, SocketError, SocketOptions, State, TcpId, TcpInfo,
+    Chunk, ConnectOptions, Datagram, ListenOptions, ListenerId, SocketError, SocketOptions, State, TcpId, TcpInfo,
+    UdpId, UdpOptions, UdpPacket,
 };
 use std::io::IoSlice;
 use std::net::{Shutdown, SocketAddr};
@@ -234,5 +237,103 @@ impl<S: Socket> Host<S> {
     #[must_use]
     pub fn orphans(&self) -> usize {
         self.stack.orphans()
+    }
+}
+
+/// UDP.
+impl<S: Socket> Host<S> {
+    /// Binds a socket to an address; port 0 takes a free one, an unspecified IP address means all of the host's.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::AddrInUse`], [`SocketError::AddrNotAvailable`], [`SocketError::NoPorts`],
+    /// [`SocketError::NoBuffers`].
+    pub fn udp_bind(&mut self, local: SocketAddr, options: &UdpOptions) -> Result<UdpId, SocketError> {
+        self.stack.udp_bind(local, options)
+    }
+
+    /// Chooses one peer: only its datagrams are received, and datagrams without a destination go there. `None` chooses
+    /// all again.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::Closed`], [`SocketError::NetworkUnreachable`].
+    pub fn udp_connect(&mut self, id: UdpId, remote: Option<SocketAddr>) -> Result<(), SocketError> {
+        self.stack.udp_connect(id, remote)
+    }
+
+    /// Sends a datagram: it is in the ring at once, if there is room, and leaves with the next [`poll`](Self::poll) or
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::WouldBlock`] if there is no room; an event tells when there is. Otherwise why it cannot be sent.
+    #[inline]
+    pub fn udp_send(&mut self, id: UdpId, datagram: &Datagram<'_>) -> Result<(), SocketError> {
+        self.stack.udp_send(self.now, id, &mut out!(self), datagram)
+    }
+
+    /// Sends datagrams until one is refused. Returns how many were taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_send`](Self::udp_send), if the first one is refused.
+    #[inline]
+    pub fn udp_send_batch(&mut self, id: UdpId, datagrams: &[Datagram<'_>]) -> Result<usize, SocketError> {
+        self.stack.udp_send_batch(self.now, id, &mut out!(self), datagrams)
+    }
+
+    /// The next received datagram, where it lies.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::WouldBlock`] if there is none; an error that ICMP reported, once.
+    #[inline]
+    pub fn udp_recv(&mut self, id: UdpId) -> Result<UdpPacket, SocketError> {
+        self.stack.udp_recv(id)
+    }
+
+    /// Up to `max` received datagrams, appended to `out`. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`udp_recv`](Self::udp_recv), if there is not even one.
+    #[inline]
+    pub fn udp_recv_batch(&mut self, id: UdpId, out: &mut Vec<UdpPacket>, max: usize) -> Result<usize, SocketError> {
+        self.stack.udp_recv_batch(id, out, max)
+    }
+
+    /// Where a socket is bound.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::Closed`].
+    pub fn udp_local_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
+        self.stack.udp_local_addr(id)
+    }
+
+    /// To whom a socket is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::NotConnected`], [`SocketError::Closed`].
+    pub fn udp_peer_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
+        self.stack.udp_peer_addr(id)
+    }
+
+    /// How many received datagrams wait.
+    #[must_use]
+    pub fn udp_readable(&self, id: UdpId) -> usize {
+        self.stack.udp_readable(id)
+    }
+
+    /// What an ICMP error said about a datagram of a connected socket; told once.
+    pub fn udp_error(&mut self, id: UdpId) -> Option<SocketError> {
+        self.stack.udp_error(id)
+    }
+
+    /// Closes a socket. What waits in it, to be read or sent, is dropped; what is in the ring leaves.
+    pub fn udp_close(&mut self, id: UdpId) {
+        self.stack.udp_close(id);
     }
 }

@@ -25,6 +25,8 @@ macro_rules! out {
 
 /// Bursts that are received before the program gets its say.
 const BURSTS: usize = 4;
+pub(super) use out;
+
 /// Frames in the ring that are not left to wait for company.
 const FLUSH_AT: usize = 64;
 /// How long they may wait for it, longer than the program takes to handle a few events.

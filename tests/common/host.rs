@@ -2,10 +2,10 @@
 
 use nethuns_rs::api::Socket;
 use nethuns_rs::host::{Host, Reader};
-use nethuns_rs::stack::{Event, ListenerId, Readiness, SocketError, TcpId};
+use nethuns_rs::stack::{Datagram, Event, ListenerId, Readiness, SocketError, TcpId};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,11 @@ pub fn check(mut offset: u64, mut bytes: &[u8]) {
         offset += expected.len() as u64;
         bytes = &bytes[expected.len()..];
     }
+}
+
+/// A datagram with nothing special about it.
+pub fn datagram(to: Option<SocketAddr>, bytes: &[u8]) -> Datagram<'_> {
+    Datagram { to, from: None, ecn: 0, bytes }
 }
 
 /// One connection of a host that sends so many bytes of the stream and receives it until its end.
