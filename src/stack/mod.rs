@@ -128,6 +128,9 @@ impl Stack {
                     other => self.dispatch(now, other, frame, checked, sink),
                 }
             }
+            if burst.len() > 1 {
+                burst.iter().for_each(|(_, _, target, _)| self.tcp.touch(target));
+            }
             let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
             for (frame, packet, target, checked) in burst.drain(..) {
                 self.tcp.receive(&packet, &target, frame, checked, io);

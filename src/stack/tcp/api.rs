@@ -184,7 +184,7 @@ impl Stack {
     ///
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_options(&self, id: TcpId) -> Result<SocketOptions> {
-        self.tcp.conn(id).map(|tcb| tcb.options)
+        self.tcp.conn(id).map(Tcb::options)
     }
 
     /// Sets the options of a connection.
@@ -194,8 +194,9 @@ impl Stack {
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_set_options(&mut self, now: Instant, id: TcpId, options: &SocketOptions) -> Result<()> {
         let tcb = self.tcp.conns.get_mut(id.0).ok_or(SocketError::Closed)?;
-        let pushes = tcb.options.cork && !options.cork || options.nodelay && !tcb.options.nodelay;
-        tcb.options = *options;
+        let before = tcb.options();
+        let pushes = before.cork && !options.cork || options.nodelay && !before.nodelay;
+        tcb.set_options(options);
         tcb.kept_alive = 0;
         if matches!(tcb.state, State::Closed | State::TimeWait) {
             return Ok(());

@@ -349,7 +349,7 @@ impl Tcb {
             self.flags.set(Flags::ACK_DUE);
             self.ack_at = cx.now + cx.config.delayed_ack;
         }
-        if waiting >= 2 * u32::from(self.rcv_mss) || self.options.quick_ack {
+        if waiting >= 2 * u32::from(self.rcv_mss) || self.flags.has(Flags::ACK_QUICKLY) {
             self.flags.set(Flags::ACK_NOW);
         } else if self.quick > 0 && !self.flags.has(Flags::INTERACTIVE) {
             self.quick -= 1;

@@ -222,6 +222,16 @@ impl Tcp {
         Some(Target { key, hash })
     }
 
+    /// Sends for the connection that a segment is of.
+    #[inline]
+    pub(super) fn touch(&self, target: &Target) {
+        if let Some(Flow::Connection(index)) = self.table.candidate(target.hash)
+            && let Some(tcb) = self.conns.at(index)
+        {
+            tcb.touch();
+        }
+    }
+
     /// A segment has arrived: `packet` says where it lies in `carrier`; `checked`: its checksum needs no look.
     #[inline]
     pub(super) fn receive<S: Sink>(
@@ -457,7 +467,6 @@ impl Tcp {
         }
         while let Some(index) = self.shared.pace.pop(io.now) {
             if let Some(tcb) = self.conns.at_mut(index) {
-                tcb.pace_at = NEVER;
                 tcb.enqueue(index, &mut cx!(self, io));
             }
         }

@@ -103,7 +103,6 @@ impl Tcb {
                     }
                 }
                 Next::Paced(at) => {
-                    self.pace_at = at;
                     cx.shared.pace.schedule(index, at);
                     return Ok(Turn::Done);
                 }
@@ -146,10 +145,10 @@ impl Tcb {
         if self.flags.has(Flags::PUSH) {
             return Ok(len);
         }
-        if self.options.cork {
+        if self.flags.has(Flags::CORK) {
             return Err(Hold::Company);
         }
-        if self.options.nodelay || !self.small_end.after(self.recovery.una()) {
+        if self.flags.has(Flags::NODELAY) || !self.small_end.after(self.recovery.una()) {
             return Ok(len);
         }
         Err(Hold::Rest)
@@ -163,7 +162,7 @@ impl Tcb {
         match why {
             Hold::Rest => {}
             Hold::Company => {
-                if self.options.cork && self.unsent() > 0 {
+                if self.flags.has(Flags::CORK) && self.unsent() > 0 {
                     self.state_at = cx.now + CORK;
                 }
             }

@@ -13,6 +13,7 @@ use super::write::Ends;
 use crate::stack::config::CongestionControl;
 use crate::stack::ip::Path;
 use crate::stack::{Instant, ListenerId, Readiness, SocketError};
+use std::time::Duration;
 
 /// Far beyond every deadline.
 pub(super) const NEVER: Instant = Instant::from_nanos(u64::MAX);
@@ -62,6 +63,10 @@ impl Flags {
     pub(super) const SYN_DUE: Self = Self(1 << 18);
     /// It is over but for the reset that the peer must get.
     pub(super) const ABORT: Self = Self(1 << 19);
+    /// The options of the same names.
+    pub(super) const NODELAY: Self = Self(1 << 20);
+    pub(super) const CORK: Self = Self(1 << 21);
+    pub(super) const ACK_QUICKLY: Self = Self(1 << 22);
 
     #[inline(always)]
     pub(super) const fn has(self, other: Self) -> bool {
@@ -111,7 +116,15 @@ pub(super) struct Wish {
     pub(super) congestion: Option<CongestionControl>,
 }
 
-/// A connection.
+/// How long a connection puts up with silence, where the program has said so.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) keep_alive: Option<KeepAlive>,
+    pub(super) user_timeout: Option<Duration>,
+}
+
+/// A connection, in the order in which a request and its answer touch it.
+#[repr(C)]
 pub(super) struct Tcb {
     // What every segment looks at.
     pub(super) key: FlowKey,
@@ -162,7 +175,6 @@ pub(super) struct Tcb {
 
     // Timers. The wheel has one entry per connection, at `timer_at` or before the earliest of these.
     pub(super) timer_at: Instant,
-    pub(super) pace_at: Instant,
     /// Zero-window probe, SYN retransmission, end of FIN-WAIT-2, end of a cork: whichever the state makes of it.
     pub(super) state_at: Instant,
     /// When the peer was last heard.
@@ -175,7 +187,7 @@ pub(super) struct Tcb {
     pub(super) kept_alive: u8,
 
     // What the program knows and wants.
-    pub(super) options: SocketOptions,
+    pub(super) patience: Option<Box<Patience>>,
     pub(super) user: u64,
     pub(super) error: Option<SocketError>,
     /// A word from the network that is no reason to give up yet; the reason if time runs out.
@@ -209,7 +221,7 @@ impl Tcb {
         let rcv_limit = limit(wish.receive_buffer.unwrap_or(config.receive_buffer));
         let snd_limit = limit(wish.send_buffer.unwrap_or(config.send_buffer));
         let agreed = Agreed { sack: false, timestamps: None, mss: path_mss };
-        Self {
+        let mut me = Self {
             key,
             flags,
             state: State::SynSent,
@@ -240,13 +252,12 @@ impl Tcb {
             snd_limit,
             small_end: iss + 1,
             timer_at: NEVER,
-            pace_at: NEVER,
             state_at: NEVER,
             heard_at: cx.now,
             unacked_since: cx.now,
             tries: 0,
             kept_alive: 0,
-            options: wish.socket,
+            patience: None,
             user: 0,
             error: None,
             soft_error: None,
@@ -258,7 +269,38 @@ impl Tcb {
             bytes_sent: 0,
             bytes_received: 0,
             retransmits: 0,
+        };
+        me.set_options(&wish.socket);
+        me
+    }
+
+    /// Reads something of each cache line that a segment needs. A burst of such reads overlaps, where the segments' own would
+    /// each wait for the one before.
+    #[inline]
+    pub(super) fn touch(&self) {
+        let lines = [self.rcv_nxt.0, self.snd_wnd, self.small_end.0, self.rx.readable() as u32, self.tx.len() as u32];
+        let times = self.timer_at.as_nanos() ^ self.unacked_since.as_nanos() ^ self.bytes_received;
+        std::hint::black_box((lines, times, self.recovery.touch()));
+    }
+
+    /// The options as the program sees them.
+    pub(super) fn options(&self) -> SocketOptions {
+        SocketOptions {
+            nodelay: self.flags.has(Flags::NODELAY),
+            cork: self.flags.has(Flags::CORK),
+            quick_ack: self.flags.has(Flags::ACK_QUICKLY),
+            keep_alive: self.patience.as_ref().and_then(|p| p.keep_alive),
+            user_timeout: self.patience.as_ref().and_then(|p| p.user_timeout),
         }
+    }
+
+    pub(super) fn set_options(&mut self, options: &SocketOptions) {
+        let SocketOptions { nodelay, cork, quick_ack, keep_alive, user_timeout } = *options;
+        for (on, flag) in [(nodelay, Flags::NODELAY), (cork, Flags::CORK), (quick_ack, Flags::ACK_QUICKLY)] {
+            if on { self.flags.set(flag) } else { self.flags.clear(flag) }
+        }
+        let patient = keep_alive.is_some() || user_timeout.is_some();
+        self.patience = patient.then(|| Box::new(Patience { keep_alive, user_timeout }));
     }
 
     /// The sequence number behind everything that may be sent now: data, and the FIN if there is one.
@@ -330,7 +372,7 @@ impl Tcb {
 
     /// The silence after which the next keep-alive probe is due, if there are any.
     pub(super) fn keep_alive_at(&self) -> Instant {
-        let Some(KeepAlive { idle, interval, .. }) = self.options.keep_alive else { return NEVER };
+        let Some(KeepAlive { idle, interval, .. }) = self.keep_alive() else { return NEVER };
         if self.is_synchronized() && self.unacked() == 0 {
             let silence = idle.saturating_add(interval.saturating_mul(u32::from(self.kept_alive)));
             self.heard_at + silence
@@ -343,17 +385,21 @@ impl Tcb {
     pub(super) fn deadline(&self) -> Instant {
         let retransmission = self.recovery.deadline().unwrap_or(NEVER);
         let ack = if self.flags.has(Flags::ACK_DUE) { self.ack_at } else { NEVER };
-        let rest = if self.options.keep_alive.is_none() && self.options.user_timeout.is_none() {
-            NEVER
-        } else {
-            self.keep_alive_at().min(self.user_timeout_at())
-        };
+        let rest = if self.patience.is_none() { NEVER } else { self.keep_alive_at().min(self.user_timeout_at()) };
         retransmission.min(ack).min(self.state_at).min(rest)
     }
 
     /// When the user's limit for unacknowledged data is over.
     pub(super) fn user_timeout_at(&self) -> Instant {
         let waits = self.unacked() > 0 || !self.is_synchronized();
-        self.options.user_timeout.filter(|_| waits).map_or(NEVER, |limit| self.unacked_since + limit)
+        self.user_timeout().filter(|_| waits).map_or(NEVER, |limit| self.unacked_since + limit)
+    }
+
+    pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
+        self.patience.as_ref()?.keep_alive
+    }
+
+    pub(super) fn user_timeout(&self) -> Option<Duration> {
+        self.patience.as_ref()?.user_timeout
     }
 }

@@ -38,7 +38,7 @@ impl Tcb {
             }
         }
         if self.keep_alive_at() <= cx.now {
-            let limit = self.options.keep_alive.map_or(0, |k| k.probes);
+            let limit = self.keep_alive().map_or(0, |k| k.probes);
             if u32::from(self.kept_alive) >= limit {
                 let _ = self.time_out(cx);
                 return Verdict::Reset;
@@ -64,7 +64,7 @@ impl Tcb {
                 } else {
                     cx.config.retries
                 };
-                if count > limit && self.options.user_timeout.is_none() {
+                if count > limit && self.user_timeout().is_none() {
                     return self.time_out(cx);
                 }
                 if count > 1 {
