@@ -54,6 +54,7 @@ pub use chunk::{Chunk, Opened};
 pub use config::Config;
 pub use error::SocketError;
 pub use event::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
+pub use ip::EchoReply;
 pub use sink::{Full, Sink};
 pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
 pub use tcp::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
@@ -151,7 +152,7 @@ impl Stack {
             Input::Udp(packet) => {
                 self.udp.receive(now, &mut self.ip, &mut self.buffers, sink, &packet, carrier, checked);
             }
-            Input::EchoReply(_) | Input::Handled | Input::Dropped => carrier.discard(&mut self.buffers.blocks),
+            Input::Handled | Input::Dropped => carrier.discard(&mut self.buffers.blocks),
         }
     }
 

@@ -7,7 +7,9 @@ use crate::stack::{Full, Instant, Sink, SocketError};
 use crate::wire::icmp::{MAX_QUOTE, Message, Quoted, time_exceeded, unreachable};
 use crate::wire::{ipv4, protocol};
 use std::net::IpAddr;
-use std::ops::Range;
+
+/// Answers to echo requests that wait to be taken.
+const MAX_REPLIES: usize = 64;
 
 /// Precedence "internetwork control" for errors (RFC 1812, 4.3.2.5).
 const ERROR_TOS: u8 = 0xc0;
@@ -49,12 +51,6 @@ impl IcmpErrorKind {
             Self::PortUnreachable => Some(SocketError::ConnectionRefused),
             Self::FragmentationNeeded { .. } | Self::TimeExceeded | Self::ParameterProblem => None,
         }
-    }
-
-    /// Whether waiting will not help (RFC 1122, 4.2.3.9). TCP believes it only while a connection is being opened (RFC 5927,
-    /// 5.2).
-    pub(crate) fn is_hard(self) -> bool {
-        matches!(self, Self::ProtocolUnreachable | Self::PortUnreachable | Self::Prohibited)
     }
 }
 
@@ -105,25 +101,17 @@ impl IcmpError {
 
 /// The answer to an echo request of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EchoReply {
+pub struct EchoReply {
     /// Who answers.
-    pub(crate) from: IpAddr,
+    pub from: IpAddr,
     /// As in the request.
-    pub(crate) id: u16,
+    pub id: u16,
     /// As in the request.
-    pub(crate) sequence: u16,
-    /// Offset of the data in the bytes that were given in.
-    pub(crate) start: u32,
-    /// Bytes of data.
-    pub(crate) len: u32,
-}
-
-impl EchoReply {
-    /// The data in the bytes that were given in.
-    pub(crate) fn range(&self) -> Range<usize> {
-        let start = self.start as usize;
-        start..start + self.len as usize
-    }
+    pub sequence: u16,
+    /// How many bytes of data came back.
+    pub len: usize,
+    /// When.
+    pub at: Instant,
 }
 
 /// What an error of ours says.
@@ -162,8 +150,12 @@ impl Ip {
                 Input::Handled
             }
             Message::EchoReply { id, sequence, data } => {
-                let (len, end) = (data.len() as u32, found.start + found.len);
-                Input::EchoReply(EchoReply { from: found.source, id, sequence, start: end - len, len })
+                // Bounded, since anybody can send answers that nobody asked for.
+                if self.replies.len() == MAX_REPLIES {
+                    self.replies.pop_front();
+                }
+                self.replies.push_back(EchoReply { from: found.source, id, sequence, len: data.len(), at: now });
+                Input::Handled
             }
             Message::Unreachable { code, mtu, quoted } => self.receive_error(Error::Unreachable { code, mtu }, quoted),
             Message::TimeExceeded { quoted, .. } => {
@@ -232,7 +224,8 @@ impl Ip {
         }
     }
 
-    /// Asks a host for an echo of `data`, of 65507 bytes at most. The answer is [`Input::EchoReply`].
+    /// Asks a host for an echo of `data`, of 65507 bytes at most. The answer comes by
+    /// [`next_echo_reply`](Self::next_echo_reply).
     ///
     /// # Errors
     ///
@@ -253,6 +246,11 @@ impl Ip {
         let local = self.source_for(to)?;
         self.path(now, local, to)?;
         self.send_icmp(now, sink, local, to, 0, &message).map_err(|Full| SocketError::WouldBlock)
+    }
+
+    /// The next answer to an echo request. The oldest are lost if nobody takes them.
+    pub(crate) fn next_echo_reply(&mut self) -> Option<EchoReply> {
+        self.replies.pop_front()
     }
 
     fn send_icmp<S: Sink>(

@@ -1,7 +1,7 @@
 //! Packets in.
 
 use super::reassembly::Outcome;
-use super::{EchoReply, Failure, IcmpError, Ip};
+use super::{Failure, IcmpError, Ip};
 use crate::stack::blocks::Block;
 use crate::stack::{Instant, Sink};
 use crate::wire::ethernet::{self, ether_type};
@@ -19,8 +19,6 @@ pub(crate) enum Input {
     Udp(Packet),
     /// An error about a packet of ours.
     IcmpError(IcmpError),
-    /// The answer to [`Ip::echo_request`].
-    EchoReply(EchoReply),
     /// A packet put together from fragments: to be given to [`Ip::receive_packet`].
     Reassembled(Block),
     /// Dealt with: ARP, an echo request, a fragment that waits for others.

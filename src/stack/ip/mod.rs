@@ -15,6 +15,7 @@
 //! Everything that waits does so in blocks of [`Ip`]'s own, each kind with a bound of its own. Addresses and routes are fixed
 //! when it is made. There is IPv4 only so far; addresses are of either kind in every table and signature.
 
+mod api;
 mod arp;
 mod fragment;
 pub(super) mod hash;
@@ -28,8 +29,9 @@ mod reassembly;
 mod route;
 mod setup;
 
+pub use icmp::EchoReply;
 pub(super) use icmp::Failure;
-pub(crate) use icmp::{EchoReply, IcmpError, IcmpErrorKind};
+pub(crate) use icmp::{IcmpError, IcmpErrorKind};
 pub(crate) use input::{Input, Packet};
 pub(crate) use output::{Outgoing, Path};
 pub(super) use path_mtu::LEAST as LEAST_PATH_MTU;
@@ -89,6 +91,7 @@ pub(crate) struct Ip {
     /// A packet of which some fragments are sent and the next met a full device.
     cut: Option<Cut>,
     errors: VecDeque<IcmpError>,
+    replies: VecDeque<EchoReply>,
     announcements: Announcements,
 }
 
@@ -131,6 +134,7 @@ impl Ip {
             unblocked: VecDeque::new(),
             cut: None,
             errors: VecDeque::new(),
+            replies: VecDeque::new(),
             announcements,
         })
     }

@@ -356,6 +356,7 @@ impl Neighbours {
     }
 
     /// Entries, permanent ones included.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_address.len().saturating_sub(1)
     }

@@ -295,7 +295,8 @@ impl Reassembly {
     }
 
     /// Bytes charged for what is there.
-    pub(super) fn bytes(&self) -> usize {
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
         self.bytes
     }
 }

@@ -359,6 +359,9 @@ impl Tcp {
             None => ip.source_for(remote.ip())?,
         };
         let path = ip.path(now, source, remote.ip())?;
+        if path.is_broadcast() {
+            return Err(SocketError::NetworkUnreachable);
+        }
         if self.conns.is_full() {
             return Err(SocketError::NoBuffers);
         }

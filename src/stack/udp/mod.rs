@@ -276,11 +276,6 @@ impl Udp {
         None
     }
 
-    /// Whether some socket has something to tell.
-    pub(crate) fn has_events(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// The address a socket is bound to; with the address of ours that it sends from, if it is connected.
     ///
     /// # Errors
@@ -313,7 +308,8 @@ impl Udp {
     }
 
     /// How many sockets there are.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.sockets.len()
     }
 }

@@ -113,11 +113,6 @@ impl Udp {
         false
     }
 
-    /// Whether datagrams wait for room in the device.
-    pub(crate) fn is_blocked(&self) -> bool {
-        !self.blocked.is_empty()
-    }
-
     fn news_of_room(&mut self, index: u32) {
         if let Some(socket) = self.sockets.at_mut(index) {
             if socket.wants_room && socket.has_room() {

@@ -562,7 +562,7 @@ fn what_finds_the_device_full_waits_in_order_and_the_program_is_told_of_room() {
     let expected: Vec<u8> = (0..sent as u8).chain([200]).collect();
     assert_eq!(seen, expected);
     assert_eq!(host.events(), [(id, Readiness::WRITABLE)]);
-    assert!(!host.udp.is_blocked() && host.ip.block_bytes() == 0);
+    assert!(host.udp.blocked.is_empty() && host.ip.block_bytes() == 0);
     host.sink.room = usize::MAX;
     host.send(id, Some(peer(1)), b"x").unwrap();
     assert_eq!(host.sink.take().len(), 1, "straight into the frame again");
