@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// The functions in which a contender does what is to be counted, in C and in Rust. The patterns end where the names do:
 /// a closure inside such a function is another function, and entering it must not switch the counting off.
-pub const COUNTED: [&str; 6] = ["rx_burst", "*::rx_burst", "tx_burst", "*::tx_burst", "fwd_burst", "*::fwd_burst"];
+pub const COUNTED: [&str; 7] =
+    ["rx_burst", "*::rx_burst", "tx_burst", "*::tx_burst", "fwd_burst", "*::fwd_burst", "*::serve_burst"];
 
 /// Instructions per packet of a contender, counted over `packets` packets.
 ///

@@ -1,7 +1,7 @@
 //! What the benchmarks of every area share.
 //!
 //! A contender is a command that measures itself and prints one line, `{"packets":…,"cpu_ns":…,"wall_ns":…}`
-//! (and possibly `part_ns` and `allocations`). A [`race`]
+//! (and possibly `part_ns`, `allocations` and `bytes`). A [`race`]
 //! runs several of them in turn, so that whatever happens to the machine happens to all of them, and a [`Report`]
 //! compares them pair by pair: the ratio of a figure is the median of the ratios of its pairs.
 
@@ -98,6 +98,8 @@ pub struct Sample {
     pub part_ns: f64,
     /// Heap allocations while measuring, where the contender counts them.
     pub allocations: f64,
+    /// Bytes of heap per connection, where the contender counts them.
+    pub bytes: f64,
 }
 
 impl Sample {
@@ -114,6 +116,7 @@ impl Sample {
             wall_ns: number("wall_ns")?,
             part_ns: number("part_ns").unwrap_or(0.0),
             allocations: number("allocations").unwrap_or(0.0),
+            bytes: number("bytes").unwrap_or(0.0),
         })
     }
 
