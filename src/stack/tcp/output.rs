@@ -281,7 +281,7 @@ impl Tcb {
     #[inline]
     fn window(&mut self) -> u16 {
         let (room, promised) = (self.room(), self.promised());
-        let step = (self.rcv_limit / 2).min(u32::from(self.rcv_mss));
+        let step = (self.most_window() / 2).min(u32::from(self.rcv_mss));
         let field = if room >= promised.saturating_add(step) {
             room >> self.rcv_scale
         } else {
@@ -307,8 +307,9 @@ impl Tcb {
         }
         let (room, promised) = (self.room(), self.promised());
         let gain = room.saturating_sub(promised);
-        let mss = u32::from(self.rcv_mss).min(self.rcv_limit / 2);
-        if gain >= self.rcv_limit / 4 || promised < mss && gain >= mss {
+        let most = self.most_window();
+        let mss = u32::from(self.rcv_mss).min(most / 2);
+        if gain >= most / 4 || promised < mss && gain >= mss {
             self.ack_now(index, cx);
         }
     }

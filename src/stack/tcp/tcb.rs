@@ -340,10 +340,17 @@ impl Tcb {
         self.rcv_adv.since(self.rcv_nxt)
     }
 
+    /// The largest window that we ever announce: that of the buffer, or what the header can tell.
+    #[inline]
+    pub(super) fn most_window(&self) -> u32 {
+        self.rcv_limit.min(u32::from(u16::MAX) << self.rcv_scale)
+    }
+
     /// The window that there is room for.
     #[inline]
     pub(super) fn room(&self) -> u32 {
-        self.rcv_limit.saturating_sub(u32::try_from(self.rx.readable()).unwrap_or(u32::MAX))
+        let free = self.rcv_limit.saturating_sub(u32::try_from(self.rx.readable()).unwrap_or(u32::MAX));
+        free.min(self.most_window())
     }
 
     /// Whether the program may still send.
