@@ -31,6 +31,8 @@ mod limit;
 mod prf;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod sim;
 mod sink;
 mod slab;
 mod stats;
