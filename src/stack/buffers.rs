@@ -8,10 +8,23 @@ use super::tcp::recv_queue::{Nodes, Spans};
 use super::tcp::send_buffer::Ring;
 use std::ops::Range;
 
+/// What a chunk in a queue of TCP is charged beyond its memory: its links, and the span it may be alone in.
+pub(super) const OVERHEAD: usize = 96;
 /// Rings of send buffers kept while none needs them.
 const RINGS: usize = 256;
 /// Most pieces that a ring which is kept has room for: 2 KB.
 const RING_ROOM: usize = 64;
+
+/// How soon a payload will be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// As soon as the program is told: nothing waits in front of it.
+    Ready,
+    /// When the program has read what waits in front of it.
+    Behind,
+    /// When a hole in front of it has been closed.
+    Blocked,
+}
 
 /// One engine's memory for queues.
 #[derive(Debug)]
@@ -46,7 +59,8 @@ impl Buffers {
     /// that would have to be made. When the chunk leaves the queue, say so by [`leave`](Self::leave).
     pub(crate) fn keep<P: Carrier>(&mut self, packet: P, range: Range<usize>, backlog: usize) -> Option<Chunk> {
         let range = range.start.min(packet.len())..range.end.min(packet.len());
-        if !self.should_copy(&packet, range.len(), backlog) {
+        let reader = if backlog == 0 { Reader::Ready } else { Reader::Behind };
+        if !self.should_copy(&packet, range.len(), reader) {
             let chunk = packet.into_chunk(range);
             self.enter(&chunk);
             return Some(chunk);
@@ -62,18 +76,24 @@ impl Buffers {
         Some(Chunk::of_block(block, 0, end as u32))
     }
 
-    /// Whether a payload of `len` bytes is copied out of the memory that its packet came in, for a queue in which `backlog`
-    /// bytes wait already.
+    /// Whether a payload of `len` bytes is copied out of the memory that its packet came in.
     ///
     /// Not copying is cheapest, as long as frames do not run out and somebody reads them soon. So a payload stays where it is,
     /// unless
     ///
     /// * as many frames as configured are kept: the device needs the others to receive into; or
     /// * it fills less than a quarter of its memory and the reader is behind: a queue of small payloads, each holding a whole
-    ///   frame, would take many times its length. A reader that keeps up never meets this.
+    ///   frame, would take many times its length. A reader that keeps up never meets this; or
+    /// * it fills less than half of its memory and cannot be read yet: what lies beyond a hole may take twice the window, so
+    ///   a window full of such payloads has to fit into that.
     #[inline]
-    pub(crate) fn should_copy<P: Carrier>(&self, packet: &P, len: usize, backlog: usize) -> bool {
-        self.no_frames_left::<P>() || (backlog > 0 && len < packet.footprint() / 4)
+    pub(super) fn should_copy<P: Carrier>(&self, packet: &P, len: usize, reader: Reader) -> bool {
+        self.no_frames_left::<P>()
+            || match reader {
+                Reader::Ready => false,
+                Reader::Behind => len < packet.footprint() / 4,
+                Reader::Blocked => len < (packet.footprint() + OVERHEAD) / 2,
+            }
     }
 
     /// Whether this is a frame of the device, of which no more may be kept.

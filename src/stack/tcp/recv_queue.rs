@@ -19,7 +19,7 @@ pub(crate) use nodes::Nodes;
 pub(crate) use spans::Spans;
 
 use super::seq::Seq;
-use crate::stack::buffers::Buffers;
+use crate::stack::buffers::{Buffers, OVERHEAD, Reader};
 use crate::stack::chunk::{Carrier, Chunk};
 use nodes::List;
 use spans::Tree;
@@ -29,8 +29,6 @@ use std::ops::Range;
 const PLENTY: usize = usize::MAX;
 /// No node.
 const NIL: u32 = u32::MAX;
-/// What a chunk is charged beyond its memory: its links, and the span it may be alone in.
-const OVERHEAD: usize = 96;
 /// Bytes of the largest block that small payloads are collected in.
 const COLLECT: usize = 16 << 10;
 /// Most bytes by which a segment may lie beyond RCV.NXT: the largest window there is (RFC 7323, 2.3).
@@ -103,7 +101,8 @@ impl RecvQueue {
             packet.discard(&mut buffers.blocks);
             return true;
         }
-        let Some(cost) = store(&mut self.list, buffers, packet, range, self.readable, PLENTY) else { return false };
+        let reader = self.reader();
+        let Some(cost) = store(&mut self.list, buffers, packet, range, reader, PLENTY) else { return false };
         self.footprint += cost;
         self.readable += len;
         true
@@ -178,8 +177,8 @@ impl RecvQueue {
         match run {
             Some((from, to)) => {
                 let part = part(&range, seq, from, to);
-                self.place_run(buffers, rcv_nxt, (from, to), limit, &mut placed, |list, buffers, backlog, room| {
-                    store(list, buffers, packet, part, backlog, room)
+                self.place_run(buffers, rcv_nxt, (from, to), limit, &mut placed, |list, buffers, reader, room| {
+                    store(list, buffers, packet, part, reader, room)
                 });
             }
             None => packet.discard(&mut buffers.blocks),
@@ -200,8 +199,8 @@ impl RecvQueue {
         buffers.spans.around(&self.spans, seq)
     }
 
-    /// Puts a run of new bytes in order, or into the span that it belongs to. `put` adds them to the end of a list whose
-    /// bytes it is told the number of, for no more memory than told, and tells what they take.
+    /// Puts a run of new bytes in order, or into the span that it belongs to. `put` adds them to the end of a list, for no
+    /// more memory than told, and tells what they take.
     fn place_run(
         &mut self,
         buffers: &mut Buffers,
@@ -209,11 +208,12 @@ impl RecvQueue {
         (from, to): (Seq, Seq),
         limit: usize,
         placed: &mut Placed,
-        put: impl FnOnce(&mut List, &mut Buffers, usize, usize) -> Option<usize>,
+        put: impl FnOnce(&mut List, &mut Buffers, Reader, usize) -> Option<usize>,
     ) {
         let len = to.since(from);
         if from == rcv_nxt {
-            match put(&mut self.list, buffers, self.readable, PLENTY) {
+            let reader = self.reader();
+            match put(&mut self.list, buffers, reader, PLENTY) {
                 Some(cost) => {
                     self.footprint += cost;
                     self.readable += len as usize;
@@ -228,13 +228,8 @@ impl RecvQueue {
         let (before, after) = self.around(buffers, from);
         let continues = before != NIL && buffers.spans[before].end == from;
         let precedes = after != NIL && buffers.spans[after].start == to;
-        let (mut list, backlog) = if continues {
-            let span = &buffers.spans[before];
-            (span.list, span.end.since(span.start))
-        } else {
-            (List::EMPTY, 1)
-        };
-        let Some(cost) = put(&mut list, buffers, backlog as usize, room) else {
+        let mut list = if continues { buffers.spans[before].list } else { List::EMPTY };
+        let Some(cost) = put(&mut list, buffers, Reader::Blocked, room) else {
             placed.dropped = true;
             return;
         };
@@ -266,6 +261,12 @@ impl RecvQueue {
                 buffers.spans.insert(&mut self.spans, from, to, list);
             }
         }
+    }
+
+    /// How soon what is next in order will be read.
+    #[inline(always)]
+    fn reader(&self) -> Reader {
+        if self.readable == 0 { Reader::Ready } else { Reader::Behind }
     }
 
     /// Moves what has become contiguous to the bytes in order; returns how many bytes.
@@ -356,32 +357,26 @@ fn part(range: &Range<usize>, seq: Seq, from: Seq, to: Seq) -> Range<usize> {
     range.start + from.since(seq) as usize..range.start + to.since(seq) as usize
 }
 
-/// Adds part of a packet to the end of a list with `backlog` bytes, for at most `room` bytes of memory; returns what it
-/// takes, `None` if there is not that much.
+/// Adds part of a packet to the end of a list, for at most `room` bytes of memory; returns what it takes, `None` if there
+/// is not that much.
 #[inline(always)]
 fn store<P: Carrier>(
     list: &mut List,
     buffers: &mut Buffers,
     packet: P,
     range: Range<usize>,
-    backlog: usize,
+    reader: Reader,
     room: usize,
 ) -> Option<usize> {
-    if buffers.should_copy(&packet, range.len(), backlog) {
-        if let Some(cost) = copy(list, buffers, &packet[range.clone()], room) {
-            packet.discard(&mut buffers.blocks);
-            return Some(cost);
-        }
-        // The copy was to save memory. Without it the packet itself will do, if there is room for it.
-        if buffers.no_frames_left::<P>() {
-            packet.discard(&mut buffers.blocks);
-            return None;
-        }
-    }
     // In order there is always room.
-    if room < PLENTY && packet.footprint().saturating_add(OVERHEAD) > room {
-        packet.discard(&mut buffers.blocks);
-        return None;
+    let fits = |packet: &P| room == PLENTY || packet.footprint().saturating_add(OVERHEAD) <= room;
+    if buffers.should_copy(&packet, range.len(), reader) || !fits(&packet) {
+        let copied = copy(list, buffers, &packet[range.clone()], room);
+        // A copy was to save memory. If there is no block for it, the packet itself will do, as long as it may.
+        if copied.is_some() || buffers.no_frames_left::<P>() || !fits(&packet) {
+            packet.discard(&mut buffers.blocks);
+            return copied;
+        }
     }
     let chunk = packet.into_chunk(range);
     let cost = chunk.footprint() + OVERHEAD;

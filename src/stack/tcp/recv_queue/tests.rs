@@ -337,6 +337,27 @@ fn holes_take_no_more_memory_than_allowed() {
     bench.assert_nothing_held();
 }
 
+/// Twice the window is enough for a window full of segments behind one hole, whatever their size.
+#[test]
+fn a_window_fits_into_twice_its_size() {
+    const WINDOW: usize = 256 << 10;
+    for len in [1, 10, 64, 100, 300, 500, 536, 1000, 1024, 1100, 1220, 1448, 1460] {
+        let mut bench = Bench::new(512, 512, 1 << 30);
+        let bytes = vec![9; len];
+        for at in (len..WINDOW - len).step_by(len) {
+            assert_eq!(bench.segment_within(at as u32, &bytes, 2 * WINDOW), fresh(len as u32), "{len} at {at}");
+        }
+        // The same with holes in between: for large segments at least.
+        bench.queue.clear(&mut bench.buffers);
+        for at in (len..WINDOW - len).step_by(2 * len) {
+            let placed = bench.segment_within(at as u32, &bytes, 2 * WINDOW);
+            assert!(placed == fresh(len as u32) || len < 100, "{len} at {at}");
+        }
+        bench.queue.clear(&mut bench.buffers);
+        bench.assert_nothing_held();
+    }
+}
+
 /// Segments of one byte in order, downwards, in a burst behind one hole, with a reader that sleeps.
 #[test]
 fn memory_is_a_small_multiple_of_contiguous_bytes() {
