@@ -114,7 +114,7 @@ pub struct IpConfig {
     pub max_neighbours: usize,
     /// How long a neighbour is believed without a sign of life.
     pub neighbour_lifetime: Duration,
-    /// Packets held for one neighbour while it is being resolved.
+    /// Packets held for one neighbour while it is being resolved; fewer if many neighbours are.
     pub max_held_packets: usize,
     /// Bytes that fragments of unfinished datagrams may take, all together.
     pub max_reassembly_bytes: usize,
@@ -134,7 +134,7 @@ impl Default for IpConfig {
             ttl: 64,
             max_neighbours: 1024,
             neighbour_lifetime: Duration::from_secs(60),
-            max_held_packets: 3,
+            max_held_packets: 128,
             max_reassembly_bytes: 4 << 20,
             reassembly_timeout: Duration::from_secs(30),
             answer_echo: true,

@@ -39,6 +39,10 @@ const IN_USE: Duration = Duration::from_secs(60);
 /// Proven neighbours looked at for one that is not in use, before the one sent to longest ago must go.
 const CHANCES: usize = 32;
 
+/// Bytes of blocks that may wait for neighbours, all together; beyond that each neighbour has so many packets, at most.
+const MAX_HELD_BYTES: usize = 4 << 20;
+const HELD_BEYOND: usize = 3;
+
 /// The entry that stands for everybody on the link.
 pub(super) const BROADCAST: u32 = 0;
 
@@ -134,6 +138,7 @@ pub(super) struct Neighbours {
     wheel: Wheel,
     limit: usize,
     max_held: usize,
+    held_bytes: usize,
     lifetime: Duration,
     mac: Mac,
     vlan: Option<u16>,
@@ -154,6 +159,7 @@ impl Neighbours {
             // The entry for everybody is not counted.
             limit: config.ip.max_neighbours.saturating_add(1),
             max_held: config.ip.max_held_packets,
+            held_bytes: 0,
             lifetime: config.ip.neighbour_lifetime,
             mac: config.mac,
             vlan: config.vlan,
@@ -241,9 +247,12 @@ impl Neighbours {
     /// Keeps a packet until its neighbour is known. The oldest make room (RFC 1122, 2.3.2.2: the latest is kept).
     pub(super) fn hold(&mut self, index: u32, packet: Block, stats: &mut IpStats) {
         let held = &mut self.cold[index as usize].held;
+        self.held_bytes += packet.len();
         held.push_back(packet);
-        while held.len() > self.max_held {
-            held.pop_front();
+        let scarce = self.held_bytes > MAX_HELD_BYTES;
+        let most = if scarce { self.max_held.min(HELD_BEYOND) } else { self.max_held };
+        while held.len() > most {
+            self.held_bytes -= held.pop_front().map_or(0, |packet| packet.len());
             stats.tx_unresolved += 1;
         }
     }
@@ -251,12 +260,18 @@ impl Neighbours {
     /// The next packet that waits for a known neighbour.
     pub(super) fn take_held(&mut self, index: u32) -> Option<Block> {
         let cold = self.cold.get_mut(index as usize)?;
-        if matches!(cold.state, State::Incomplete | State::Free) { None } else { cold.held.pop_front() }
+        if matches!(cold.state, State::Incomplete | State::Free) {
+            return None;
+        }
+        let packet = cold.held.pop_front()?;
+        self.held_bytes -= packet.len();
+        Some(packet)
     }
 
     /// Puts a packet back that could not be sent.
     pub(super) fn put_back(&mut self, index: u32, packet: Block) {
         if let Some(cold) = self.cold.get_mut(index as usize) {
+            self.held_bytes += packet.len();
             cold.held.push_front(packet);
         }
     }
@@ -342,6 +357,7 @@ impl Neighbours {
                 }
                 State::Incomplete | State::Probe => {
                     let held = std::mem::take(&mut cold.held);
+                    self.held_bytes -= held.iter().map(|packet| packet.len()).sum::<usize>();
                     self.remove(index);
                     return Some(Due::Failed(held));
                 }
@@ -439,7 +455,7 @@ impl Neighbours {
         self.by_address.remove(&number(cold.address));
         cold.state = State::Free;
         cold.mac = [0; 6];
-        cold.held.clear();
+        self.held_bytes -= cold.held.drain(..).map(|packet| packet.len()).sum::<usize>();
         self.free.push(index);
     }
 

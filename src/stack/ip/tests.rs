@@ -217,6 +217,7 @@ fn arbitrary_frames_do_no_harm() {
     let mut config = config();
     config.ip.max_reassembly_bytes = 100_000;
     config.ip.max_neighbours = 16;
+    config.ip.max_held_packets = 3;
     let mut ip = Ip::new(&config).unwrap();
     let mut sink = Frames::new();
     let valid: Vec<Vec<u8>> = vec![

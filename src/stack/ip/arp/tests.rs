@@ -40,7 +40,9 @@ fn the_first_packets_wait_for_the_answer_and_leave_in_order() {
 
 #[test]
 fn of_many_that_wait_the_oldest_are_dropped() {
-    let mut ip = Ip::new(&config()).unwrap();
+    let mut config = config();
+    config.ip.max_held_packets = 3;
+    let mut ip = Ip::new(&config).unwrap();
     let (mut sink, mut path) = (Frames::new(), Path::default());
     (1..=9).for_each(|n| send(&mut ip, 0, &mut sink, &mut path, n));
     sink.take();

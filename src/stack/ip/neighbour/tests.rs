@@ -20,6 +20,7 @@ impl Bench {
     fn new() -> Self {
         let mut config = Config { neighbours: vec![(PEER.into(), PEER_MAC)], ..config() };
         config.ip.max_neighbours = 8;
+        config.ip.max_held_packets = 5;
         Self { neighbours: Neighbours::new(&config), stats: IpStats::default() }
     }
 
@@ -130,6 +131,33 @@ fn a_path_never_leads_to_the_host_that_took_the_place_of_another() {
     assert!(bench.neighbours.hot(&Path::default()).is_none());
 }
 
+#[test]
+fn where_much_waits_each_neighbour_has_little() {
+    let mut config = config();
+    config.ip.max_held_packets = 100;
+    let mut bench = Bench { neighbours: Neighbours::new(&config), stats: IpStats::default() };
+    let mut blocks = crate::stack::blocks::Blocks::new(usize::MAX);
+    for n in 0..500 {
+        let Reach::Ask(index) = bench.reach(0, 1000 + n) else { panic!() };
+        for _ in 0..20 {
+            bench.neighbours.hold(index, blocks.take(2048).unwrap(), &mut bench.stats);
+        }
+        let held = bench.neighbours.cold[index as usize].held.len();
+        assert_eq!(
+            held,
+            if n < 100 {
+                20
+            } else if n > 105 {
+                3
+            } else {
+                held
+            },
+            "{n}"
+        );
+    }
+    assert!(bench.neighbours.held_bytes < MAX_HELD_BYTES + 500 * 3 * 2048);
+}
+
 /// Random events against the rules that must hold at any time.
 #[test]
 fn the_books_agree_after_any_history() {
@@ -156,10 +184,12 @@ fn the_books_agree_after_any_history() {
         let me = &bench.neighbours;
         assert!(me.len() <= 8);
         assert_eq!(me.by_address.len() + me.free.len(), me.cold.len());
+        let held: usize = me.cold.iter().flat_map(|cold| &cold.held).map(|packet| packet.len()).sum();
+        assert_eq!(me.held_bytes, held);
         for (address, index) in &me.by_address {
             let cold = &me.cold[*index as usize];
             assert_eq!(number(cold.address), *address);
-            assert!(cold.state != State::Free && cold.held.len() <= 3);
+            assert!(cold.state != State::Free && cold.held.len() <= 5);
             let timed = matches!(cold.state, State::Incomplete | State::Reachable | State::Probe);
             assert_eq!(me.wheel.is_scheduled(*index), timed, "{cold:?}");
             assert_eq!(cold.class == Class::None, cold.state == State::Permanent);
