@@ -111,7 +111,6 @@ impl Tcp {
         self.flags |= CLOSED;
         if self.has(CONNECTING) {
             self.flags &= !CONNECTING;
-            self.flags |= END;
             // epoll says "over" without an error only of a connection that was there.
             self.error.get_or_insert(SocketError::ConnectionRefused);
             return Readiness::CLOSED;
@@ -145,12 +144,7 @@ impl Tcp {
     #[inline]
     fn receive(&mut self, room: &mut [u8]) -> Result<usize, SocketError> {
         if !self.has(READABLE) {
-            return match self.error {
-                Some(error) => Err(error),
-                None if self.has(END) => Ok(0),
-                None if self.has(CONNECTING) => Err(SocketError::NotConnected),
-                None => Err(SocketError::WouldBlock),
-            };
+            return self.end();
         }
         loop {
             let error = match (&self.socket).read(room) {
@@ -158,11 +152,10 @@ impl Tcp {
                 Ok(0) => {
                     self.flags &= !READABLE;
                     // After a reset the kernel tells the error once, and then the end.
-                    if let Some(error) = self.error {
-                        return Err(error);
+                    if self.error.is_none() {
+                        self.flags |= END;
                     }
-                    self.flags |= END;
-                    return Ok(0);
+                    return self.end();
                 }
                 Ok(n) => {
                     if n < room.len() && !self.has(FIN) {
@@ -176,13 +169,25 @@ impl Tcp {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock => {
                     self.flags &= !READABLE;
-                    return Err(self.error.unwrap_or(SocketError::WouldBlock));
+                    return self.end();
                 }
                 _ => {
                     self.flags &= !READABLE;
-                    return Err(*self.error.get_or_insert(meaning(&error)));
+                    self.error.get_or_insert(meaning(&error));
+                    return self.end();
                 }
             }
+        }
+    }
+
+    /// What a receive says when nothing is there. If the peer had ended its stream before the connection broke, that is
+    /// what a receiver needs to know.
+    fn end(&self) -> Result<usize, SocketError> {
+        match self.error {
+            _ if self.has(END) => Ok(0),
+            Some(_) if self.has(FIN) => Ok(0),
+            Some(error) => Err(error),
+            None => Err(SocketError::WouldBlock),
         }
     }
 
@@ -190,7 +195,7 @@ impl Tcp {
     #[inline]
     fn may_send(&self) -> Result<(), SocketError> {
         if self.has(CONNECTING) {
-            Err(SocketError::NotConnected)
+            Err(SocketError::WouldBlock)
         } else if self.has(WRITE_SHUT) {
             Err(SocketError::BrokenPipe)
         } else {
@@ -243,7 +248,7 @@ impl Kernel {
         let key = self.enter(Socket::Tcp(tcp), Interest::READABLE | Interest::WRITABLE).map_err(told)?;
         if let (Some(error), Some(Socket::Tcp(tcp))) = (failed, self.sockets.get_mut(key)) {
             tcp.error = Some(error);
-            tcp.flags = CLOSED | END;
+            tcp.flags = CLOSED;
             Self::tell(&mut self.told, key, &mut tcp.pending, Readiness::CLOSED);
         }
         Ok(TcpId(key))
@@ -254,8 +259,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](SocketError::WouldBlock) if there is no room at all;
-    /// [`NotConnected`](SocketError::NotConnected) before the connection is there;
+    /// [`WouldBlock`](SocketError::WouldBlock) if there is no room at all, or no connection yet;
     /// [`BrokenPipe`](SocketError::BrokenPipe) after shutdown; the reason if the connection is over.
     #[inline]
     pub fn tcp_send(&mut self, id: TcpId, bytes: &[u8]) -> Result<usize, SocketError> {
@@ -328,8 +332,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](SocketError::WouldBlock) if nothing is there; [`NotConnected`](SocketError::NotConnected) before
-    /// the connection is there; the reason once everything has been taken that came before the connection broke.
+    /// [`WouldBlock`](SocketError::WouldBlock) if nothing is there; the reason once everything has been taken that came before the connection broke.
     #[inline]
     pub fn tcp_recv(&mut self, id: TcpId) -> Result<Option<Buffer>, SocketError> {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(id.0) else { return Err(SocketError::Closed) };
@@ -389,10 +392,11 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed), [`NotConnected`](SocketError::NotConnected).
+    /// [`Closed`](SocketError::Closed); [`NotConnected`](SocketError::NotConnected) before the connection is there and
+    /// after it is over.
     pub fn tcp_shutdown(&mut self, id: TcpId, how: Shutdown) -> Result<(), SocketError> {
         let tcp = self.tcp_mut(id)?;
-        if tcp.has(CONNECTING) {
+        if tcp.has(CONNECTING) || tcp.has(CLOSED) {
             return Err(SocketError::NotConnected);
         }
         if how != Shutdown::Write {
@@ -403,8 +407,6 @@ impl Kernel {
         }
         match tcp.socket.shutdown(how) {
             Ok(()) => Ok(()),
-            // It is over already, in either direction.
-            Err(error) if meaning(&error) == SocketError::NotConnected && (tcp.has(FIN) || tcp.has(CLOSED)) => Ok(()),
             Err(error) => Err(meaning(&error)),
         }
     }

@@ -59,7 +59,7 @@
 //! | data comes | `READABLE`; it may be told again before the program has taken what is there, and is told again for what comes after it has |
 //! | the peer ends its stream | `READABLE + PEER_CLOSED`; [`tcp_recv`](Net::tcp_recv) brings what came before, then `None`, and `None` ever after |
 //! | the peer ends its stream after we ended ours, or we end ours after it did | `CLOSED` (with the former, if that is news), `tcp_error` is `None` |
-//! | the peer resets, or does not answer any more | `CLOSED`, never `PEER_CLOSED`; `tcp_error` says why; `tcp_recv` brings what had come before, then the reason |
+//! | the peer resets, or does not answer any more | `CLOSED`, never `PEER_CLOSED`; `tcp_error` says why; `tcp_recv` brings what had come before, then the reason (or `None`, if the peer had ended its stream before) |
 //! | there is room after a send was cut short or refused | `WRITABLE`; at no other time but with `CONNECTED` |
 //! | reading was paused ([`tcp_set_reading`](Net::tcp_set_reading)) | no `READABLE`; everything else is told. When it is resumed: `READABLE` if there is something to take |
 //! | a datagram comes, or a word from the network about one that a connected socket has sent | `READABLE`; [`udp_recv`](Net::udp_recv) brings the datagram, or the word as its error, once |
@@ -70,7 +70,8 @@
 //! | anything with a name whose socket is closed | [`SocketError::Closed`], also when the place has a new socket |
 //! | `tcp_recv` with nothing there | `WouldBlock` |
 //! | `tcp_send` without any room | `WouldBlock` |
-//! | `tcp_send` before `CONNECTED`, `tcp_recv` likewise | `NotConnected` |
+//! | `tcp_send` and `tcp_recv` before `CONNECTED` | `WouldBlock` |
+//! | `tcp_shutdown` before `CONNECTED` and after `CLOSED` | `NotConnected` |
 //! | `tcp_send` after [`tcp_shutdown`](Net::tcp_shutdown) of that direction | `BrokenPipe` |
 //! | `tcp_send` after the connection broke | the reason, or `BrokenPipe` |
 //! | `tcp_recv` after `tcp_shutdown` of reading | `None`, once what had come before is taken |

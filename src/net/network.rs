@@ -230,8 +230,7 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](SocketError::WouldBlock), [`NotConnected`](SocketError::NotConnected),
-    /// [`BrokenPipe`](SocketError::BrokenPipe), or why the connection is over.
+    /// [`WouldBlock`](SocketError::WouldBlock), [`BrokenPipe`](SocketError::BrokenPipe), or why the connection is over.
     #[inline]
     pub fn tcp_send(&mut self, id: TcpId, bytes: &[u8]) -> Result<usize, SocketError> {
         each!(&mut self.kind, net => net.tcp_send(id, bytes))
@@ -271,8 +270,8 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](SocketError::WouldBlock), [`NotConnected`](SocketError::NotConnected), or why the connection is
-    /// over, once everything has been taken that came before.
+    /// [`WouldBlock`](SocketError::WouldBlock), or why the connection is over, once everything has been taken that came
+    /// before.
     #[inline]
     pub fn tcp_recv(&mut self, id: TcpId) -> Result<Option<Data>, SocketError> {
         match &mut self.kind {
