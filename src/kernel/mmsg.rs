@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::buffer::{Buffer, Buffers};
-use super::udp::Datagram;
+use crate::stack::Datagram;
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

@@ -36,7 +36,6 @@ mod tests;
 
 pub use buffer::{Buffer, Buffers, Opened, PADDING, STREAM};
 pub use mmsg::Packet;
-pub use udp::{Datagram, UdpOptions};
 
 use crate::errors::{Error, Result};
 use crate::stack::{Event, Key, ListenerId, Readiness, TcpId, UdpId};

@@ -1,7 +1,7 @@
 //! What only the kernel's network has: IPv6, sockets of both families.
 
 use super::*;
-use crate::stack::{ConnectOptions, ListenOptions, SocketError};
+use crate::stack::{ConnectOptions, Datagram, ListenOptions, SocketError, UdpOptions};
 use std::net::IpAddr;
 
 fn until(kernel: &mut Kernel, mut so: impl FnMut(&mut Kernel) -> bool) {

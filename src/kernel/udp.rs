@@ -3,37 +3,13 @@
 use super::error::{meaning, told};
 use super::mmsg::Packet;
 use super::{Kernel, Socket, canonical, options, sys};
-use crate::stack::{Readiness, SocketError, UdpId};
+use crate::stack::{Datagram, Readiness, SocketError, UdpId, UdpOptions};
 use mio::Interest;
 use mio::unix::SourceFd;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
-
-/// How a UDP socket is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UdpOptions {
-    /// Several sockets may have this address and port; datagrams are spread over them (`SO_REUSEPORT`).
-    pub reuse_port: bool,
-    /// Bytes of received datagrams that may wait; `None`: as configured.
-    pub receive_buffer: Option<usize>,
-    /// Bytes of datagrams that may wait to be sent; `None`: as configured.
-    pub send_buffer: Option<usize>,
-}
-
-/// A datagram to be sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// Where to; `None`: to whom the socket is connected.
-    pub to: Option<SocketAddr>,
-    /// The source address; `None`: that of the socket, or of the route.
-    pub from: Option<IpAddr>,
-    /// The ECN bits of the IP header (RFC 3168).
-    pub ecn: u8,
-    /// What is in it.
-    pub bytes: &'a [u8],
-}
 
 /// Ends the connection of a socket. The kernel takes a port that it had chosen itself away with it: it is taken back.
 fn forget_peer(udp: &Udp) -> io::Result<()> {
@@ -102,6 +78,15 @@ impl Kernel {
             sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
             if options.reuse_port {
                 socket.set_reuse_port(true)?;
+            }
+            if options.broadcast {
+                socket.set_broadcast(true)?;
+            }
+            if options.dont_fragment {
+                sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+                if v6 {
+                    sys::set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
+                }
             }
             options::sizes(&socket, options.receive_buffer, options.send_buffer)?;
             socket.bind(&local.into())?;
@@ -245,6 +230,17 @@ impl Kernel {
         let Some(Socket::Udp(udp)) = self.sockets.get(id.0) else { return Err(SocketError::Closed) };
         let address = udp.socket.local_addr().map_err(told)?;
         address.as_socket().map(canonical).ok_or(SocketError::InvalidAddress)
+    }
+
+    /// Whom the socket is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](SocketError::NotConnected), [`Closed`](SocketError::Closed).
+    pub fn udp_peer_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
+        let Some(Socket::Udp(udp)) = self.sockets.get(id.0) else { return Err(SocketError::Closed) };
+        let address = udp.socket.peer_addr().map_err(told)?;
+        address.as_socket().map(canonical).ok_or(SocketError::NotConnected)
     }
 
     /// Closes the socket; datagrams that wait to be received are lost.

@@ -2,6 +2,7 @@
 
 use super::Net;
 use crate::errors::{Error, Result};
+use crate::host::HostBuilder;
 
 /// The variable that moves a program from one network to the other.
 const VARIABLE: &str = "NETHUNS_NET";
@@ -19,7 +20,8 @@ const VARIABLE: &str = "NETHUNS_NET";
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
-    spec: String,
+    /// `None`: the kernel's.
+    host: Option<HostBuilder>,
 }
 
 impl Builder {
@@ -46,23 +48,28 @@ impl Builder {
         }
     }
 
-    /// Names the network: empty or `kernel`, or the port spec of the engine's, with its options, such as
+    /// Names the network: empty or `kernel`, or the port spec of the engine's with its options, such as
     /// `af_xdp:eth0?ip=10.0.0.2/24&gw=10.0.0.1`.
     #[must_use]
-    pub fn spec(mut self, spec: impl Into<String>) -> Self {
-        self.spec = spec.into();
-        self
+    pub fn spec(self, spec: impl Into<String>) -> Self {
+        let spec = spec.into();
+        Self { host: if matches!(spec.as_str(), "" | "kernel") { None } else { Some(HostBuilder::new(spec)) } }
+    }
+
+    /// The engine's network on this host.
+    #[must_use]
+    pub fn host(self, host: HostBuilder) -> Self {
+        Self { host: Some(host) }
     }
 
     /// Opens it, in the thread that drives it.
     ///
     /// # Errors
     ///
-    /// If the spec cannot be read or the network not be opened.
+    /// If the spec cannot be read, or the network not be opened.
     pub fn build(self) -> Result<Net> {
-        match self.spec.as_str() {
-            "" | "kernel" => Net::kernel(),
-            other => Err(Error::PortSpec { spec: other.into(), problem: "expected `kernel`".into() }),
-        }
+        let Some(host) = self.host else { return Net::kernel() };
+        let name = host.spec().to_owned();
+        Ok(Net::host(name, host.build()?))
     }
 }

@@ -1,6 +1,7 @@
 //! Received bytes, whichever network brought them.
 
-use crate::kernel;
+use crate::stack::{self, Chunk};
+use crate::{any, host, kernel};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
@@ -13,6 +14,7 @@ pub struct Data(pub(super) Bytes);
 #[derive(Debug)]
 pub(super) enum Bytes {
     Kernel(kernel::Buffer),
+    Host(Chunk),
 }
 
 impl Data {
@@ -22,6 +24,7 @@ impl Data {
     pub fn len(&self) -> usize {
         match &self.0 {
             Bytes::Kernel(buffer) => buffer.len(),
+            Bytes::Host(chunk) => chunk.len(),
         }
     }
 
@@ -53,6 +56,13 @@ impl From<kernel::Packet> for UdpPacket {
     }
 }
 
+impl From<stack::UdpPacket> for UdpPacket {
+    fn from(packet: stack::UdpPacket) -> Self {
+        let stack::UdpPacket { chunk, from, to, ecn } = packet;
+        Self { data: Data(Bytes::Host(chunk)), from, to, ecn }
+    }
+}
+
 /// Opens what its network has received. A handle of its own, so that the network can be used while bytes are looked at.
 #[derive(Clone)]
 pub struct Reader(pub(super) Home);
@@ -60,6 +70,7 @@ pub struct Reader(pub(super) Home);
 #[derive(Clone)]
 pub(super) enum Home {
     Kernel(Rc<kernel::Buffers>),
+    Host(host::Reader),
 }
 
 impl Reader {
@@ -73,8 +84,15 @@ impl Reader {
     pub fn open(&self, data: Data) -> Opened<'_> {
         match (&self.0, data.0) {
             (Home::Kernel(buffers), Bytes::Kernel(buffer)) => Opened(Open::Kernel(buffers.open(buffer))),
+            (Home::Host(reader), Bytes::Host(chunk)) => Opened(Open::Host(reader.open(chunk))),
+            _ => foreign(),
         }
     }
+}
+
+#[cold]
+fn foreign() -> ! {
+    panic!("bytes of one network given to the reader of another")
 }
 
 impl fmt::Debug for Reader {
@@ -88,6 +106,7 @@ pub struct Opened<'a>(Open<'a>);
 
 enum Open<'a> {
     Kernel(kernel::Opened<'a>),
+    Host(stack::Opened<'a, any::Context>),
 }
 
 impl Deref for Opened<'_> {
@@ -97,6 +116,7 @@ impl Deref for Opened<'_> {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Open::Kernel(opened) => opened,
+            Open::Host(opened) => opened,
         }
     }
 }
@@ -106,6 +126,7 @@ impl DerefMut for Opened<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Open::Kernel(opened) => opened,
+            Open::Host(opened) => opened,
         }
     }
 }

@@ -90,13 +90,13 @@
 
 mod builder;
 mod data;
+mod host;
 mod network;
 
 pub use crate::kernel::Turn;
-pub use crate::kernel::{Datagram, UdpOptions};
 pub use crate::stack::{
-    ConnectOptions, Event, KeepAlive, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions, State, TcpId,
-    TcpInfo, UdpId,
+    ConnectOptions, Datagram, Event, KeepAlive, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions,
+    State, TcpId, TcpInfo, UdpId, UdpOptions,
 };
 pub use builder::Builder;
 pub use data::{Data, Opened, Reader, UdpPacket};

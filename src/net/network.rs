@@ -1,11 +1,13 @@
 //! The network itself: one `match` per call.
 
 use super::data::{Bytes, Home};
+use super::host::Engine;
 use super::{
     Builder, ConnectOptions, Data, Datagram, Event, ListenOptions, ListenerId, Reader, SocketError, SocketOptions,
     State, TcpId, TcpInfo, Turn, UdpId, UdpOptions, UdpPacket,
 };
-use crate::errors;
+use crate::errors::{self, Error};
+use crate::host::{self, Host};
 use crate::kernel::{self, Kernel};
 use std::fmt;
 use std::io::IoSlice;
@@ -21,6 +23,7 @@ pub struct Net {
 
 enum Kind {
     Kernel(Box<Kernel>),
+    Host(Box<Engine>),
 }
 
 /// Does the same with whichever network it is.
@@ -28,6 +31,7 @@ macro_rules! each {
     ($me:expr, $net:ident => $what:expr) => {
         match $me {
             Kind::Kernel($net) => $what,
+            Kind::Host($net) => $what,
         }
     };
 }
@@ -39,6 +43,7 @@ pub struct Waker(Bell);
 #[derive(Clone, Debug)]
 enum Bell {
     Kernel(kernel::Waker),
+    Host(host::Waker),
 }
 
 impl Waker {
@@ -47,6 +52,7 @@ impl Waker {
     pub fn wake(&self) {
         match &self.0 {
             Bell::Kernel(waker) => waker.wake(),
+            Bell::Host(waker) => waker.wake(),
         }
     }
 }
@@ -69,6 +75,21 @@ impl Net {
     /// If the process has no descriptors left.
     pub fn kernel() -> errors::Result<Self> {
         Ok(Self { kind: Kind::Kernel(Box::new(Kernel::new()?)), name: "kernel".into() })
+    }
+
+    /// The engine's network, on a host that has been built already. `name` is what [`name`](Self::name) tells.
+    #[must_use]
+    pub fn host(name: impl Into<String>, host: Host) -> Self {
+        Self { kind: Kind::Host(Box::new(Engine::new(host))), name: name.into().into() }
+    }
+
+    /// The host under this network, if it is the engine's: for its statistics and its configuration.
+    #[must_use]
+    pub fn as_host(&self) -> Option<&Host> {
+        match &self.kind {
+            Kind::Kernel(_) => None,
+            Kind::Host(engine) => Some(&engine.host),
+        }
     }
 
     /// A network that is described piece by piece, and travels to the thread that shall drive it.
@@ -98,6 +119,14 @@ impl Net {
     pub fn allow_sockets(&self, sockets: usize) -> errors::Result<()> {
         match &self.kind {
             Kind::Kernel(_) => Kernel::allow_sockets(sockets),
+            Kind::Host(engine) => match engine.host.config().tcp.max_connections {
+                most if most < sockets => Err(Error::BadOption {
+                    option: "max_connections",
+                    value: most.to_string(),
+                    expected: format!("at least {sockets}, as the program wants to have so many sockets"),
+                }),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -124,6 +153,7 @@ impl Net {
     pub fn flush(&mut self) {
         match &mut self.kind {
             Kind::Kernel(_) => {}
+            Kind::Host(engine) => engine.host.flush(),
         }
     }
 
@@ -132,6 +162,7 @@ impl Net {
     pub fn waker(&self) -> Waker {
         match &self.kind {
             Kind::Kernel(kernel) => Waker(Bell::Kernel(kernel.waker())),
+            Kind::Host(engine) => Waker(Bell::Host(engine.host.waker())),
         }
     }
 
@@ -140,6 +171,7 @@ impl Net {
     pub fn reader(&self) -> Reader {
         match &self.kind {
             Kind::Kernel(kernel) => Reader(Home::Kernel(kernel.buffers())),
+            Kind::Host(engine) => Reader(Home::Host(engine.host.reader())),
         }
     }
 
@@ -149,6 +181,7 @@ impl Net {
     pub fn orphans(&self) -> usize {
         match &self.kind {
             Kind::Kernel(_) => 0,
+            Kind::Host(engine) => engine.host.orphans(),
         }
     }
 
@@ -276,6 +309,7 @@ impl Net {
     pub fn tcp_recv(&mut self, id: TcpId) -> Result<Option<Data>, SocketError> {
         match &mut self.kind {
             Kind::Kernel(kernel) => Ok(kernel.tcp_recv(id)?.map(|buffer| Data(Bytes::Kernel(buffer)))),
+            Kind::Host(engine) => Ok(engine.host.tcp_recv(id)?.map(|chunk| Data(Bytes::Host(chunk)))),
         }
     }
 
@@ -453,6 +487,7 @@ impl Net {
     pub fn udp_recv(&mut self, id: UdpId) -> Result<UdpPacket, SocketError> {
         match &mut self.kind {
             Kind::Kernel(kernel) => kernel.udp_recv(id).map(UdpPacket::from),
+            Kind::Host(engine) => engine.host.udp_recv(id).map(UdpPacket::from),
         }
     }
 
@@ -465,6 +500,7 @@ impl Net {
     pub fn udp_recv_batch(&mut self, id: UdpId, out: &mut Vec<UdpPacket>, most: usize) -> Result<usize, SocketError> {
         match &mut self.kind {
             Kind::Kernel(kernel) => kernel.udp_recv_each(id, most, |packet| out.push(packet.into())),
+            Kind::Host(engine) => engine.udp_recv_each(id, most, |packet| out.push(packet.into())),
         }
     }
 
@@ -475,6 +511,15 @@ impl Net {
     /// [`Closed`](SocketError::Closed).
     pub fn udp_local_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
         each!(&self.kind, net => net.udp_local_addr(id))
+    }
+
+    /// Whom the socket is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](SocketError::NotConnected), [`Closed`](SocketError::Closed).
+    pub fn udp_peer_addr(&self, id: UdpId) -> Result<SocketAddr, SocketError> {
+        each!(&self.kind, net => net.udp_peer_addr(id))
     }
 
     /// Closes the socket; datagrams that wait to be received are lost.

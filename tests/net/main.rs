@@ -20,6 +20,15 @@ macro_rules! on_every_network {
                 }
             )+)+
         }
+
+        mod memory {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::$module::$test(&mut crate::world::World::memory());
+                }
+            )+)+
+        }
     };
 }
 

@@ -4,6 +4,7 @@ use nethuns_rs::net::{
     ConnectOptions, Data, Event, ListenOptions, ListenerId, Net, Reader, Readiness, SocketError, TcpId,
 };
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
@@ -83,6 +84,21 @@ impl World {
         let net = || Side::new(Net::kernel().unwrap());
         let [ip, client_ip] = ["127.0.0.1", "127.0.0.2"].map(|ip| ip.parse().unwrap());
         Self { client: net(), server: net(), ip, client_ip }
+    }
+
+    /// The engine on both sides of a wire in memory.
+    pub fn memory() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let wire = format!("mem:net-tests-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let side = |ip: &str| {
+            let spec = format!("{wire}?ip={ip}/24");
+            let net = Net::builder().spec(&spec).build().unwrap();
+            assert_eq!(net.name(), spec);
+            Side::new(net)
+        };
+        let (client, server) = (side("10.0.0.1"), side("10.0.0.2"));
+        let [ip, client_ip] = ["10.0.0.2", "10.0.0.1"].map(|ip| ip.parse().unwrap());
+        Self { client, server, ip, client_ip }
     }
 
     pub fn turn(&mut self) {
