@@ -391,7 +391,9 @@ impl Tcb {
     /// When something must be done though nothing comes.
     pub(super) fn deadline(&self) -> Instant {
         let retransmission = self.recovery.deadline().unwrap_or(NEVER);
-        let ack = if self.flags.has(Flags::ACK_DUE) { self.ack_at } else { NEVER };
+        // One that leaves with the next egress is due no more: its time may have come already.
+        let ack_waits = self.flags.has(Flags::ACK_DUE) && !self.flags.has(Flags::ACK_NOW);
+        let ack = if ack_waits { self.ack_at } else { NEVER };
         let rest = if self.patience.is_none() { NEVER } else { self.keep_alive_at().min(self.user_timeout_at()) };
         retransmission.min(ack).min(self.state_at).min(rest)
     }
