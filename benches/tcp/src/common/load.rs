@@ -116,7 +116,7 @@ impl Load {
         34 + tcp + payload.len()
     }
 
-    /// Opens all connections, and has one exchange on each.
+    /// Opens all connections, has one exchange on each, and acknowledges the answer: then they are idle.
     pub fn open(&mut self, server: &mut impl Server) {
         let mut frame = [0; 256];
         for n in 0..self.clients.len() {
@@ -138,12 +138,19 @@ impl Load {
             }
             self.clients[n].seq = self.clients[n].seq.wrapping_add(1);
             assert!(self.clients[n].open, "client {n} got no SYN-ACK");
-            let len = self.segment(n, ACK, &[], &mut frame);
-            server.load(&frame[..len]);
-            server.serve(&mut self.now, 1);
-            self.take(server);
+            self.acknowledge(server, n);
             self.exchange(server, |_| n, 1, 1, &mut Meter::default());
+            self.acknowledge(server, n);
         }
+    }
+
+    /// Acknowledges everything that client `n` has received.
+    fn acknowledge(&mut self, server: &mut impl Server, n: usize) {
+        let mut frame = [0; 256];
+        let len = self.segment(n, ACK, &[], &mut frame);
+        server.load(&frame[..len]);
+        server.serve(&mut self.now, 1);
+        self.take(server);
     }
 
     /// `count` exchanges, the `k`th on connection `which(k)`, `burst` of them per turn of the server.
