@@ -84,6 +84,11 @@ impl Wheel {
             if place >= MAX_TIMERS {
                 return;
             }
+            // An eighth at a time instead of doubling: these bytes count for every connection.
+            let more = place + 1 - self.timers.len();
+            if self.timers.capacity() <= place {
+                self.timers.reserve_exact(more.max(self.timers.len() / 8 + 64));
+            }
             self.timers.resize(place + 1, Timer { next: UNSET, prev: UNSET, tick: 0 });
         }
         let (nanos, shift) = (at.as_nanos(), self.tick.0);
