@@ -415,7 +415,8 @@ impl Tcb {
     pub(super) fn arm(&mut self, index: u32, cx: &mut Cx<'_>) {
         let at = self.deadline();
         if at < self.timer_at {
-            self.arm_at(index, at, cx);
+            // What is due already waits for its egress, and the wheel must not turn on the spot for it.
+            self.arm_at(index, at.max(cx.now + Duration::from_nanos(1)), cx);
         }
     }
 

@@ -28,6 +28,7 @@ impl Tcb {
         if self.flags.has(Flags::ACK_DUE) && self.ack_at <= cx.now {
             // Whoever lets acknowledgements wait does not answer at once.
             self.flags.clear(Flags::INTERACTIVE);
+            self.ack_at = NEVER;
             self.ack_now(index, cx);
         }
         if self.state_at <= cx.now {
