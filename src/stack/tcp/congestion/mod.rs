@@ -102,6 +102,11 @@ impl Congestion {
         self.ssthresh
     }
 
+    /// The first window.
+    pub(crate) fn initial(&self) -> u32 {
+        self.initial
+    }
+
     /// Whether the window grows with what arrives.
     #[inline(always)]
     pub(crate) fn in_slow_start(&self) -> bool {

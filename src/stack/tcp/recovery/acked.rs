@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ring::{EVER_RESENT, LOST, Record, SACKED};
-use super::{Ack, Acked, Frto, Phase, Prr, Recovery, Undo, nanos};
+use super::{Ack, Acked, Frto, MAX_OUTSTANDING, Phase, Prr, Recovery, Undo, nanos};
 use crate::stack::tcp::congestion::{Growth, Sample};
 use crate::stack::tcp::seq::Seq;
 use crate::stack::time::Instant;
@@ -86,8 +86,9 @@ impl Recovery {
         let before = self.una();
         let echoed = self.echoed(now, ack);
         let mut delivery = Delivery::default();
-        let probe_answered = self.take_blocks(now, ack, echoed, &mut delivery, &mut acked);
+        // From the lowest to the highest: what one acknowledgement tells at once did not overtake itself.
         self.take_cumulative(now, ack.ack, echoed, &mut delivery);
+        let probe_answered = self.take_blocks(now, ack, echoed, &mut delivery, &mut acked);
         let una = self.una();
         acked.bytes = una.since(before);
         acked.sacked = delivery.sacked;
@@ -107,7 +108,7 @@ impl Recovery {
         let rtt = self.measure(now, ack, advanced, &delivery, &mut acked);
         self.end_probe(ack, probe_answered, acked.duplicate);
         if ack.ece && self.phase == Phase::Open {
-            self.begin_reduction();
+            self.begin_reduction(delivery.bytes);
         }
 
         self.pass_phase(echoed, advanced, &delivery, &mut acked);
@@ -118,14 +119,20 @@ impl Recovery {
             acked.lost = self.detect_by_duplicates(advanced);
         }
         if self.ring.due() > 0 {
-            acked.entered = self.enter_recovery();
+            acked.entered = self.enter_recovery(delivery.bytes);
         }
 
         if matches!(self.phase, Phase::Recovery | Phase::Reduction) {
             if delivery.bytes > 0 || acked.entered {
                 self.reduce(delivery.bytes, advanced && acked.lost == 0);
             }
-        } else if delivery.bytes > 0 {
+            if !self.agreed.sack && acked.lost > 0 {
+                // The next hole is repaired at once (RFC 6582, 3.2 step 3).
+                let mss = u32::from(self.agreed.mss);
+                self.congestion.set_cwnd(self.congestion.cwnd().max(self.in_flight().saturating_add(mss)));
+            }
+        } else if delivery.bytes > 0 && (advanced || self.rack.reordering_seen()) {
+            // Duplicates are not yet a reason for a larger window (RFC 3042), unless the path is known to reorder (Linux).
             self.grow(now, delivery.bytes, rtt);
         }
         self.set_pace();
@@ -152,33 +159,45 @@ impl Recovery {
             return false;
         }
         let (una, nxt) = (self.una(), self.nxt());
-        let from = una.max(ack.ack);
+        let mut blocks = [(una, una); MAX_BLOCKS];
+        let mut count = 0;
         let mut probe_answered = false;
         for (index, &(left, right)) in ack.sacks.iter().take(MAX_BLOCKS).enumerate() {
-            if !left.before(right) {
-                continue;
-            }
             if index == 0 && is_dsack(ack, left, right) {
-                // Only what may have been sent: within a window behind what is acknowledged.
-                if right.at_or_before(nxt) && right.since(left) <= 1 << 30 {
-                    acked.dsack = true;
-                    probe_answered = self.probed && right == self.probe_end;
-                    if right.after(self.undo.from) {
-                        self.undo.unproven = self.undo.unproven.saturating_sub(right.since(left));
-                    }
-                    // A needless probe says nothing about reordering.
-                    if !probe_answered {
-                        self.rack.dsack(una, nxt);
-                    }
-                }
-                continue;
+                probe_answered = self.take_dsack(left, right, acked);
+            } else if left.before(right) && left.at_or_after(una) && right.at_or_before(nxt) {
+                blocks[count] = (left, right);
+                count += 1;
             }
-            if left.before(from) || right.after(nxt) {
-                continue;
-            }
-            let mut holes = self.holes.take().unwrap_or_default();
+        }
+        let blocks = &mut blocks[..count];
+        blocks.sort_unstable_by_key(|block| block.0.since(una));
+        if blocks.is_empty() {
+            return probe_answered;
+        }
+        let mut holes = self.holes.take().unwrap_or_default();
+        for &mut (left, right) in blocks {
             holes.insert(left, right, |left, right| self.mark_sacked(now, left, right, echoed, delivery));
-            self.holes = Some(holes);
+        }
+        self.holes = Some(holes);
+        probe_answered
+    }
+
+    /// The receiver says that it got something twice. Returns whether that was the last tail loss probe.
+    fn take_dsack(&mut self, left: Seq, right: Seq, acked: &mut Acked) -> bool {
+        let (una, nxt) = (self.una(), self.nxt());
+        // Only what may have been sent: within a window behind what is to be sent next.
+        if !left.before(right) || right.after(nxt) || nxt.since(left) > 2 * MAX_OUTSTANDING {
+            return false;
+        }
+        acked.dsack = true;
+        if right.after(self.undo.from) {
+            self.undo.unproven = self.undo.unproven.saturating_sub(right.since(left));
+        }
+        let probe_answered = self.probed && right == self.probe_end;
+        // A needless probe says nothing about reordering.
+        if !probe_answered {
+            self.rack.dsack(una, nxt);
         }
         probe_answered
     }
@@ -308,10 +327,11 @@ impl Recovery {
         }
     }
 
-    /// What was in flight, as far as it says something about the window: all of it if the window was in the way.
+    /// What was in flight, for a reduction: the window if it was in the way, otherwise the most of this round trip. A connection that sends little
+    /// is taken to have sent a first window: it may always send that (RFC 7661, 4.4 in place of RFC 5681's `FlightSize`).
     pub(super) fn flight(&self) -> u32 {
         let cwnd = self.congestion.cwnd();
-        if self.limited { cwnd } else { self.usage.max(self.outstanding()).min(cwnd) }
+        if self.limited { cwnd } else { self.usage.max(self.outstanding()).max(self.congestion.initial()).min(cwnd) }
     }
 
     /// What the acknowledgement means for the repair that is going on.
@@ -420,13 +440,13 @@ impl Recovery {
         len
     }
 
-    /// Begins a fast recovery unless a repair is going on; returns whether it did.
-    pub(super) fn enter_recovery(&mut self) -> bool {
+    /// Begins a fast recovery unless a repair is going on; returns whether it did. `delivered`: bytes that have just arrived.
+    pub(super) fn enter_recovery(&mut self, delivered: u32) -> bool {
         match self.phase {
             Phase::Open => {
                 self.congestion.on_loss(self.flight());
                 self.arm_undo();
-                self.begin_prr();
+                self.begin_prr(delivered);
             }
             // The window falls already.
             Phase::Reduction => {}
@@ -439,16 +459,17 @@ impl Recovery {
     }
 
     /// The network asks for less (RFC 3168, 6.1.2).
-    fn begin_reduction(&mut self) {
+    fn begin_reduction(&mut self, delivered: u32) {
         self.congestion.on_loss(self.flight());
         self.undo.armed = false;
-        self.begin_prr();
+        self.begin_prr(delivered);
         self.phase = Phase::Reduction;
         self.recover = self.nxt();
     }
 
-    fn begin_prr(&mut self) {
-        self.prr = Prr::new(self.outstanding().saturating_sub(self.ring.sacked()));
+    fn begin_prr(&mut self, delivered: u32) {
+        let arrived = self.ring.sacked() + self.presumed;
+        self.prr = Prr::new(self.outstanding().saturating_sub(arrived).saturating_add(delivered));
     }
 
     /// From here on it is written down what would have to be undone.

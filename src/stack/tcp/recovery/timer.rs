@@ -122,7 +122,7 @@ impl Recovery {
     fn may_probe(&self) -> bool {
         let phase = match self.phase {
             Phase::Open => self.ring.sacked() == 0,
-            Phase::Recovery => true,
+            Phase::Recovery => !self.looks_reneged(),
             Phase::Reduction | Phase::Loss => false,
         };
         phase && self.agreed.sack && !self.probed && !self.probe
@@ -167,7 +167,7 @@ impl Recovery {
     /// RACK looks again (RFC 8985, 6.2 step 5).
     fn judge(&mut self, now: Instant) -> Expired {
         let (lost, again) = self.detect_losses(now);
-        let entered = lost > 0 && self.enter_recovery();
+        let entered = lost > 0 && self.enter_recovery(0);
         if lost > 0 && matches!(self.phase, Phase::Recovery | Phase::Reduction) {
             self.reduce(0, false);
         }

@@ -1,9 +1,12 @@
 //! Tests of loss recovery: rules one by one, whole transfers over a simulated path, random events.
 
 mod goodput;
+mod losses;
 mod nonsense;
 mod path;
 mod random;
+mod table;
+mod timeouts;
 
 use super::ring::{EVER_RESENT, LOST, RESENT, SACKED};
 use super::{Phase, Recovery};
