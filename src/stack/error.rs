@@ -54,8 +54,11 @@ pub enum SocketError {
     /// A destination is needed and there is none, or the address makes no sense there.
     #[error("invalid address for this operation")]
     InvalidAddress,
-    /// The process may not: a port below 1024, or a firewall of this host.
-    #[error("permission denied: ports below 1024 need CAP_NET_BIND_SERVICE")]
+    /// The program may not: a port below 1024, a firewall of this host, or a broadcast address without
+    /// [`UdpOptions::broadcast`](crate::stack::UdpOptions::broadcast).
+    #[error(
+        "permission denied: ports below 1024 need CAP_NET_BIND_SERVICE, broadcast addresses need UdpOptions::broadcast"
+    )]
     PermissionDenied,
     /// An error of the operating system that none of these names, by its `errno`. Of the kernel's sockets only.
     #[error("{}", io::Error::from_raw_os_error(i32::from(*.0)))]

@@ -110,6 +110,11 @@ impl Ip {
             self.stats.rx_unknown_protocol += 1;
             return Input::Dropped;
         }
+        if tagged.header.src == self.mac && tagged.header.ether_type == ether_type::IPV4 {
+            // Our own, come back from a hub or a loop: nobody else claims our address. ARP looks for itself.
+            self.stats.rx_bad_source += 1;
+            return Input::Dropped;
+        }
         let origin = match tagged.header.dst {
             to if to == self.mac => Origin::Link,
             ethernet::BROADCAST => Origin::LinkBroadcast,

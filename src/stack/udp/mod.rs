@@ -3,6 +3,8 @@
 //! A received datagram stays in its frame and waits in the queue of its socket, whose length in bytes is bounded. A sent one
 //! is written straight into the device's frame; only if that has no room is it copied and waits for
 //! [`egress`](Udp::egress).
+//!
+//! A datagram goes to one socket, also if it was sent to everybody on the link: its frame has one owner.
 
 mod api;
 mod options;

@@ -106,6 +106,21 @@ fn sources_that_nobody_can_have_are_dropped() {
     assert_eq!((ip.stats.rx_bad_source, ip.stats.arp_conflicts), (18, 0));
 }
 
+/// What comes back from a hub or a loop is no claim of another host.
+#[test]
+fn our_own_broadcasts_that_come_back_are_no_conflict() {
+    let mut ip = Ip::new(&config()).unwrap();
+    let mut sink = Frames::new();
+    let mut frame = ip_frame(US, Ipv4Addr::BROADCAST, protocol::UDP, &[0; 8]);
+    frame[..6].copy_from_slice(&ethernet::BROADCAST);
+    frame[6..12].copy_from_slice(&OUR_MAC);
+    ip.refuse(ms(0), &mut sink, &frame);
+    assert_eq!((ip.stats.rx_bad_source, ip.stats.arp_conflicts, sink.take().len()), (1, 0, 0));
+    frame[6..12].copy_from_slice(&PEER_MAC);
+    ip.refuse(ms(0), &mut sink, &frame);
+    assert_eq!((ip.stats.rx_bad_source, ip.stats.arp_conflicts, sink.take().len()), (2, 1, 1));
+}
+
 #[test]
 fn broken_headers_are_dropped_by_cause() {
     let mut ip = Ip::new(&config()).unwrap();
