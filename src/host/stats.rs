@@ -48,7 +48,7 @@ impl Counters {
 
 /// Counters of the socket, the engine and the host at one moment.
 ///
-/// `Display` prints a table of those that are not zero; `{:#}` prints all.
+/// `Display` prints a table of those that are not zero, and what the round trips were like; `{:#}` prints all.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -63,7 +63,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Each counter as `group.name` with its value. The groups are `socket`, `host`, those of the engine (`ip`, `tcp`,
+    /// Each counter as `group.name` with its value; the round trips are in `stack.rtt`. The groups are `socket`, `host`, those of the engine (`ip`, `tcp`,
     /// `udp`, `memory`) and `tap`.
     pub fn each(&self) -> impl Iterator<Item = (String, u64)> + use<> {
         let socket = &self.socket;
@@ -95,11 +95,10 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: Vec<_> = self.each().filter(|(_, value)| *value != 0 || f.alternate()).collect();
         let width = all.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        for (n, (name, value)) in all.iter().enumerate() {
-            let end = if n + 1 < all.len() { "\n" } else { "" };
-            write!(f, "{name:width$}  {value:>15}{end}")?;
+        for (name, value) in all {
+            writeln!(f, "{name:width$}  {value:>15}")?;
         }
-        Ok(())
+        write!(f, "{}", self.stack.rtt)
     }
 }
 
@@ -116,10 +115,10 @@ mod tests {
         stats.socket.rx_dropped.ring_full = 4;
         let names: BTreeSet<String> = stats.each().map(|(name, _)| name).collect();
         assert_eq!(names.len(), stats.each().count());
-        assert_eq!(stats.to_string().lines().count(), 3);
+        assert_eq!(stats.to_string().lines().count(), 4);
         for line in ["host.turns", "tcp.retransmitted_segments", "socket.rx_dropped.ring_full"] {
             assert!(stats.to_string().contains(line), "{stats}");
         }
-        assert_eq!(format!("{stats:#}").lines().count(), names.len());
+        assert_eq!(format!("{stats:#}").lines().count(), names.len() + 1);
     }
 }

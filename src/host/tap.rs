@@ -274,11 +274,10 @@ mod tests {
     fn a_full_disk_is_counted_and_shown() {
         let mut tap = Tap::create(Path::new("/dev/full"), 1514, "va".into(), 0).unwrap();
         let start = std::time::Instant::now();
-        while tap.stats().dropped == 0 {
+        while tap.stats().dropped == 0 || tap.stats().error.is_none() {
             tap.note(Instant::from_millis(1), &[1; 1514], Direction::Sent);
             assert!(start.elapsed() < Duration::from_secs(10));
         }
-        assert!(tap.stats().error.is_some());
         assert!(tap.stats().dropped <= tap.stats().packets);
     }
 

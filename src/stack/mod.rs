@@ -31,6 +31,7 @@ mod limit;
 mod prf;
 #[cfg(test)]
 mod random;
+mod rtt;
 #[cfg(test)]
 mod sim;
 mod sink;
@@ -57,6 +58,7 @@ pub use config::Config;
 pub use error::SocketError;
 pub use event::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
 pub use ip::EchoReply;
+pub use rtt::RttHistogram;
 pub use sink::{Full, Sink};
 pub use stats::{IpStats, MemoryStats, Stats, TcpStats, UdpStats};
 pub use tcp::options::{ConnectOptions, KeepAlive, ListenOptions, SocketOptions, State, TcpInfo};
@@ -225,6 +227,6 @@ impl Stack {
         };
         self.tcp.memory(&mut memory);
         let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.stats };
-        Stats { ip: self.ip.stats, tcp, udp: self.udp.stats, memory }
+        Stats { ip: self.ip.stats, rtt: self.tcp.rtt(), tcp, udp: self.udp.stats, memory }
     }
 }

@@ -1,5 +1,7 @@
 //! Counters of an engine. All are totals since it was made; names are those of `nstat(8)` where it has one.
 
+use super::rtt::RttHistogram;
+
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),* $(,)? }) => {
         $(#[$doc])*
@@ -28,6 +30,8 @@ pub struct Stats {
     pub udp: UdpStats,
     /// Memory that the engine holds.
     pub memory: MemoryStats,
+    /// Round trips of TCP, all connections together.
+    pub rtt: RttHistogram,
 }
 
 impl Stats {

@@ -59,6 +59,7 @@ use super::config::{Config, RxChecksum, TcpConfig, TxChecksum};
 use super::ip::{IcmpError, IcmpErrorKind, Ip, Packet, Path};
 use super::limit::Limit;
 use super::prf::Purpose;
+use super::rtt::RttHistogram;
 use super::slab::Slab;
 use super::{Event, Instant, Key, ListenerId, MemoryStats, Readiness, Sink, SocketError, TcpId, TcpStats};
 use crate::wire::checksum::Sum;
@@ -100,6 +101,7 @@ pub(super) struct Shared {
     /// Connections that have something to send, by index. One that is gone, or no longer has, is passed over.
     sending: VecDeque<u32>,
     challenges: Limit,
+    rtt: RttHistogram,
 }
 
 /// The connection that a segment is of.
@@ -145,6 +147,9 @@ pub(super) struct Cx<'a> {
 impl Cx<'_> {
     #[inline]
     fn count_ack(&mut self, acked: &Acked) {
+        if let Some(rtt) = acked.rtt {
+            self.shared.rtt.record(rtt);
+        }
         if acked.dsack || acked.entered || acked.spurious {
             self.stats.rx_dsacks += u64::from(acked.dsack);
             self.stats.fast_recoveries += u64::from(acked.entered);
@@ -196,6 +201,7 @@ impl Tcp {
                 pace: Wheel::new(Tick::FINE),
                 sending: VecDeque::new(),
                 challenges: Limit::new(tcp.challenge_acks_per_second, secret, Purpose::ChallengeAcks),
+                rtt: RttHistogram::default(),
             },
             events: Events::default(),
             listeners: Slab::new(1 << 20),
@@ -596,6 +602,11 @@ impl Tcp {
         } else {
             tcb.soft_error = Some(reason);
         }
+    }
+
+    /// The round trips that were measured.
+    pub(super) fn rtt(&self) -> RttHistogram {
+        self.shared.rtt
     }
 
     /// What TCP holds now.
