@@ -123,6 +123,13 @@ pub(super) fn info(socket: &Socket) -> io::Result<TcpInfo> {
         bytes_sent: raw.bytes_sent.saturating_sub(raw.bytes_retrans),
         bytes_received: raw.bytes_received,
         retransmits: raw.total_retrans,
+        sacked: segments(raw.sacked),
+        lost: segments(raw.lost),
+        timeouts: raw.retransmits.into(),
+        // TCP_CA_Recovery and TCP_CA_Loss of `linux/tcp.h`.
+        recovering: raw.ca_state >= 3,
+        reordering: raw.reord_seen > 0,
+        pacing_rate: if raw.pacing_rate == u64::MAX { 0 } else { raw.pacing_rate },
         congestion,
         timestamps,
         sack,

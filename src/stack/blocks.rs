@@ -150,6 +150,7 @@ impl Blocks {
 
     /// Most bytes that may be in use.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn limit(&self) -> usize {
         self.limit as usize
     }

@@ -18,7 +18,6 @@
 //! queue until the program takes it out as a [`Chunk`], opens it with the pool's context, and drops it; otherwise its
 //! frame goes home before `ingress` returns. A frame to be sent belongs to the [`Sink`] before and after it is filled.
 #![forbid(unsafe_code)]
-#![allow(dead_code)] // until the parts are put together
 
 mod blocks;
 mod buffers;
@@ -226,6 +225,7 @@ impl Stack {
             ..MemoryStats::default()
         };
         self.tcp.memory(&mut memory);
+        memory.table_bytes += self.buffers.overhead() as u64;
         let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.stats };
         Stats { ip: self.ip.stats, rtt: self.tcp.rtt(), tcp, udp: self.udp.stats, memory }
     }

@@ -57,6 +57,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes in a value that knows its own key. `make` is not called if the limit is reached.
+    #[cfg(test)]
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Option<Key> {
         let key = self.reserve()?;
         self.fill(key, make(key));
@@ -156,12 +157,6 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Pulls the first line of a place into the cache. Several in a row overlap, unlike a use that waits for each.
-    #[inline]
-    pub(crate) fn touch(&self, index: u32) {
-        std::hint::black_box(self.slot(index).is_some_and(|slot| matches!(slot, Slot::Full { .. })));
-    }
-
     /// Gives the value at this place a new key: the old one names nothing from now on. (A place whose generations are used
     /// up keeps its last key.)
     pub(crate) fn renew(&mut self, index: u32) {
@@ -197,6 +192,7 @@ impl<T> Slab<T> {
 
     /// Whether there is none.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -208,6 +204,7 @@ impl<T> Slab<T> {
     }
 
     /// How many values there may be.
+    #[cfg(test)]
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
@@ -220,6 +217,7 @@ impl<T> Slab<T> {
     }
 
     /// All keys with their values, by place.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.chunks.iter().flat_map(|chunk| &chunk.0).zip(0..).filter_map(|(slot, index)| match slot {
             Slot::Full { generation, value } => Some((Key { index, generation: *generation }, value)),
@@ -228,6 +226,7 @@ impl<T> Slab<T> {
     }
 
     /// All keys with their values, by place.
+    #[cfg(test)]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.chunks.iter_mut().flat_map(|chunk| &mut chunk.0).zip(0..).filter_map(|(slot, index)| match slot {
             Slot::Full { generation, value } => Some((Key { index, generation: *generation }, value)),
@@ -236,6 +235,7 @@ impl<T> Slab<T> {
     }
 
     /// All keys, by place.
+    #[cfg(test)]
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         self.iter().map(|(key, _)| key)
     }

@@ -238,5 +238,7 @@ counters! {
         kept_frames,
         /// Bytes of heap blocks in use for send buffers, copied data, reassembly and loopback.
         block_bytes,
+        /// Bytes of the tables of TCP: connections, flows, timers, records, nodes of queues; those that are free included.
+        table_bytes,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::listen::Listener;
 use super::options::{ConnectOptions, ListenOptions, SocketOptions, State, TcpInfo};
+use super::recovery::Phase;
 use super::table::{Flow, FlowKey};
 use super::tcb::{Flags, Tcb, Wish};
 use super::{Tcp, cx, path_mss};
@@ -551,6 +552,12 @@ impl Tcb {
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
             retransmits: self.retransmits,
+            sacked: numbers.sacked,
+            lost: numbers.lost,
+            timeouts: numbers.timeouts,
+            recovering: numbers.phase != Phase::Open,
+            reordering: numbers.reordering_seen,
+            pacing_rate: numbers.pacing_rate,
             congestion: Some(self.congestion),
             timestamps: self.flags.has(Flags::TIMESTAMPS),
             sack: self.flags.has(Flags::SACK),

@@ -34,16 +34,12 @@ fn wait(repeated: usize) -> Duration {
 pub(crate) struct RequestFlags(u8);
 
 impl RequestFlags {
-    /// None.
-    pub(crate) const NONE: Self = Self(0);
     /// Window scaling.
     pub(crate) const WINDOW_SCALE: Self = Self(1);
     /// Selective acknowledgements.
     pub(crate) const SACK: Self = Self(2);
     /// Timestamps.
     pub(crate) const TIMESTAMPS: Self = Self(4);
-    /// Explicit congestion notification.
-    pub(crate) const ECN: Self = Self(8);
 
     /// Whether all of `other` is in it.
     #[inline]
@@ -73,8 +69,6 @@ pub(crate) struct Request {
     pub(crate) ts_recent: u32,
     /// Who listens.
     pub(crate) listener: Key,
-    /// The SYN's window, in bytes (windows in SYNs are never scaled).
-    pub(crate) window: u16,
     /// What the peer takes in one segment, in bytes.
     pub(crate) mss: u16,
     /// By how many bits the peer's windows are shifted.
@@ -140,12 +134,6 @@ impl HalfOpen {
         self.requests.get(index)
     }
 
-    /// The request at this place. Its listener stays what it is.
-    #[inline]
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Request> {
-        self.requests.get_mut(index)
-    }
-
     /// When the SYN-ACK was sent, by [`insert`](Self::insert) or [`due`](Self::due). The acknowledgement tells a
     /// round-trip time only if it was sent once (Karn; RFC 6298, 3).
     pub(crate) fn sent_at(&self, index: u32) -> Option<Instant> {
@@ -159,13 +147,6 @@ impl HalfOpen {
             *count = count.saturating_sub(1);
         }
         Some(request)
-    }
-
-    /// Makes room: takes out the one that has waited in vain most often, of these the one that has waited longest. It is
-    /// the least likely to be completed.
-    pub(crate) fn evict(&mut self) -> Option<(u32, Request)> {
-        let (index, _) = (0..WAITS).rev().find_map(|queue| self.requests.front(queue))?;
-        Some((index, self.remove(index)?))
     }
 
     /// One request whose time has come: to be called until there is none.

@@ -135,7 +135,6 @@ impl Tcp {
             iss: self.isn.initial(io.now, key),
             ts_recent: seg.timestamps.map_or(0, |(val, _)| val),
             listener,
-            window: seg.window,
             mss: seg.mss.unwrap_or(DEFAULT_MSS),
             window_scale: seg.window_scale.unwrap_or(0),
             flags: self.request_flags(seg),
@@ -318,9 +317,7 @@ impl Tcp {
             }
         }
         let ts_recent = seg.timestamps.map_or(0, |(val, _)| val);
-        let window = seg.window;
-        let request =
-            Request { key: *key, irs, iss, ts_recent, listener, window, mss, window_scale, flags, retransmits: 0 };
+        let request = Request { key: *key, irs, iss, ts_recent, listener, mss, window_scale, flags, retransmits: 0 };
         self.stats.syn_cookies_valid += 1;
         self.complete(&request, None, seg, packet, io);
         true

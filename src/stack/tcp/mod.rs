@@ -615,6 +615,10 @@ impl Tcp {
         memory.orphans = self.orphans as u64;
         memory.half_open = self.half_open.len() as u64;
         memory.time_wait = self.time_wait.len() as u64;
+        let timers = self.shared.wheel.footprint() + self.shared.pace.footprint();
+        let records = self.half_open.footprint() + self.time_wait.footprint();
+        let sockets = self.conns.footprint() + self.listeners.footprint();
+        memory.table_bytes = (self.table.footprint() + timers + records + sockets) as u64;
     }
 
     fn cookies_lately(&self, now: Instant) -> bool {

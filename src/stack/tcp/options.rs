@@ -146,6 +146,18 @@ pub struct TcpInfo {
     pub bytes_received: u64,
     /// Segments sent again.
     pub retransmits: u32,
+    /// Received by the peer out of order, by its word.
+    pub sacked: u32,
+    /// Considered lost and not sent again yet.
+    pub lost: u32,
+    /// Timeouts since something was last acknowledged.
+    pub timeouts: u32,
+    /// Whether losses are being repaired.
+    pub recovering: bool,
+    /// Whether the path has been seen to change the order of packets.
+    pub reordering: bool,
+    /// Bytes per second at which segments are spread; zero if they are not.
+    pub pacing_rate: u64,
     /// Congestion control in use; `None`: one that we do not have (the kernel's may be any).
     pub congestion: Option<CongestionControl>,
     /// Whether timestamps are in use.

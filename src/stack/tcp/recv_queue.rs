@@ -87,6 +87,7 @@ impl RecvQueue {
 
     /// Bytes of memory that all of it takes: frames and blocks at their true size.
     #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn footprint(&self) -> usize {
         self.footprint
     }

@@ -237,6 +237,7 @@ impl SendBuffer {
     }
 
     /// Bytes of memory that it takes.
+    #[cfg(test)]
     pub(crate) fn footprint(&self) -> usize {
         let ring = self.ring.as_ref().map_or(0, |ring| {
             ring.iter().map(|piece| piece.block.len()).sum::<usize>() + ring.capacity() * size_of::<Piece>()

@@ -308,6 +308,7 @@ impl FlowTable {
     }
 
     /// Puts `new` in the place of `old`, whose key is the same; false if `old` was not there.
+    #[cfg(test)]
     pub(crate) fn replace(&mut self, hash: FlowHash, old: Flow, new: Flow) -> bool {
         let segment = self.segment_mut(hash);
         let Some((at, slot)) = segment.search(hash.0, |word| word == old.pack()) else { return false };
@@ -317,6 +318,7 @@ impl FlowTable {
 
     /// How many flows there are.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

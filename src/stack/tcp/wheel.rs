@@ -121,17 +121,20 @@ impl Wheel {
     }
 
     /// When the timer `index` goes off, rounded up to the tick; `None` if it is not set.
+    #[cfg(test)]
     pub(crate) fn at(&self, index: u32) -> Option<Instant> {
         let timer = self.timers.get(index as usize).filter(|timer| timer.next != UNSET)?;
         Some(self.instant(timer.tick))
     }
 
     /// Whether the timer `index` is set.
+    #[cfg(test)]
     pub(crate) fn is_scheduled(&self, index: u32) -> bool {
         self.timers.get(index as usize).is_some_and(|timer| timer.next != UNSET)
     }
 
     /// How many timers are set.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -13,7 +13,6 @@ fn request(port: u16, listener: Key) -> Request {
         iss: Seq(2),
         ts_recent: 3,
         listener,
-        window: 65_535,
         mss: 1460,
         window_scale: 7,
         flags: RequestFlags::SACK | RequestFlags::TIMESTAMPS,
@@ -71,7 +70,7 @@ fn many_repetitions_wait_two_minutes_each() {
 }
 
 #[test]
-fn the_limit_holds_and_the_hopeless_make_room() {
+fn the_limit_holds() {
     let mut queue = HalfOpen::new(3, 5);
     let old = queue.insert(at(0), request(1, listener(0))).unwrap();
     let young = queue.insert(at(0), request(2, listener(0))).unwrap();
@@ -80,9 +79,6 @@ fn the_limit_holds_and_the_hopeless_make_room() {
     queue.insert(at(2), request(3, listener(1))).unwrap();
     assert_eq!((queue.is_full(), queue.insert(at(2), request(4, listener(0)))), (true, Err(QueueFull)));
     assert_eq!(queue.of_listener(listener(0)), 2);
-    let evicted = [queue.evict(), queue.evict(), queue.evict()].map(|one| one.unwrap().1.key.remote_port());
-    assert_eq!(evicted, [1, 2, 3]);
-    assert!(queue.evict().is_none());
     assert_eq!(HalfOpen::new(0, 5).insert(at(0), request(1, listener(0))), Err(QueueFull));
 }
 

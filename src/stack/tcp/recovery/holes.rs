@@ -102,6 +102,7 @@ impl Holes {
     }
 
     /// Bytes on the heap.
+    #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Self>()
             + self.ranges.capacity() * size_of::<(Seq, Seq)>()

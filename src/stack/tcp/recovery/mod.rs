@@ -317,12 +317,6 @@ impl Recovery {
         self.ring.nxt()
     }
 
-    /// Payload bytes of a full segment.
-    #[inline(always)]
-    pub(crate) fn mss(&self) -> u16 {
-        self.agreed.mss
-    }
-
     /// Bytes believed to be in the network (RFC 6675, `Pipe`); what was sent twice counts twice.
     #[inline(always)]
     pub(crate) fn in_flight(&self) -> u32 {
@@ -345,11 +339,6 @@ impl Recovery {
         Duration::from_nanos(self.rtt.backed_off(n))
     }
 
-    /// The smoothed round-trip time.
-    pub(crate) fn srtt(&self) -> Option<Duration> {
-        Some(self.rtt.srtt()).filter(|srtt| *srtt > 0).map(Duration::from_nanos)
-    }
-
     /// For those who want to see it.
     pub(crate) fn numbers(&self) -> Numbers {
         Numbers {
@@ -370,6 +359,7 @@ impl Recovery {
     }
 
     /// Bytes on the heap.
+    #[cfg(test)]
     pub(crate) fn heap_bytes(&self) -> usize {
         self.ring.heap_bytes() + self.holes.as_ref().map_or(0, |holes| holes.heap_bytes())
     }

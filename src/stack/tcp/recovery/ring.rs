@@ -347,6 +347,7 @@ impl Ring {
     }
 
     /// Bytes on the heap.
+    #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
         self.records.capacity() * size_of::<Record>()
     }

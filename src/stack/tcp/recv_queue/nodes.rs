@@ -37,6 +37,7 @@ impl Nodes {
     }
 
     /// Nodes in use.
+    #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.slots.iter().filter(|node| node.chunk.is_some()).count()
     }

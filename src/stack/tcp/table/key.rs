@@ -38,6 +38,7 @@ impl FlowKey {
     }
 
     /// Of socket addresses; scope and flow label do not count.
+    #[cfg(test)]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         Self::from_ips(local.ip(), local.port(), remote.ip(), remote.port())
     }

@@ -22,7 +22,7 @@ fn somewhere(random: &mut Random, sender: &Recovery) -> Seq {
 
 /// The same on the border of a segment.
 fn border(random: &mut Random, sender: &Recovery) -> Seq {
-    if random.chance(0.3) || sender.ring.len() == 0 {
+    if random.chance(0.3) || sender.ring.is_empty() {
         return somewhere(random, sender);
     }
     let record = sender.ring.get(random.below(sender.ring.len() as u64) as usize).unwrap();
@@ -56,12 +56,12 @@ fn play(seed: u64, steps: u32) {
                     match sender.next(now, unsent, window_end) {
                         Next::New { max } => {
                             assert!(max > 0 && max <= unsent);
-                            let len = 1 + random.below(u64::from(max.min(u32::from(sender.mss())))) as u32;
-                            let len = if random.chance(0.8) { max.min(u32::from(sender.mss())) } else { len };
+                            let len = 1 + random.below(u64::from(max.min(u32::from(sender.agreed.mss)))) as u32;
+                            let len = if random.chance(0.8) { max.min(u32::from(sender.agreed.mss)) } else { len };
                             sender.sent(now, sender.nxt(), len);
                         }
                         Next::Resend { seq, len } => {
-                            assert!(len > 0 && len <= u32::from(sender.mss()));
+                            assert!(len > 0 && len <= u32::from(sender.agreed.mss));
                             assert!(seq.at_or_after(sender.una()) && (seq + len).at_or_before(sender.nxt()));
                             let len = if random.chance(0.9) { len } else { 1 + random.below(u64::from(len)) as u32 };
                             sender.sent(now, seq, len);
@@ -116,11 +116,9 @@ fn play(seed: u64, steps: u32) {
                 0 => sender.set_mss(now, 50 + random.below(1_500) as u16),
                 1 => sender.sent(now, somewhere(&mut random, &sender), random.below(3_000) as u32),
                 2 => sender.sent(now, Seq(random.next() as u32), random.below(70_000) as u32),
-                3 => {
-                    // Of a deadline that has not passed, nothing comes.
-                    if sender.deadline().is_none_or(|at| at > now) {
-                        assert_eq!(sender.expired(now), Expired::Nothing);
-                    }
+                // Of a deadline that has not passed, nothing comes.
+                3 if sender.deadline().is_none_or(|at| at > now) => {
+                    assert_eq!(sender.expired(now), Expired::Nothing);
                 }
                 _ => {}
             },
