@@ -12,7 +12,44 @@
 #![allow(unsafe_code)]
 
 use super::sys::{NetmapRing, NetmapSlot, Slot};
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
+
+/// A slot, for who has it by the protocol: see [`Ring::slots`].
+#[repr(transparent)]
+pub(super) struct SlotCell(UnsafeCell<NetmapSlot>);
+
+impl SlotCell {
+    #[inline(always)]
+    pub(super) fn get(&self) -> Slot {
+        // One load, not three. SAFETY: slots are 16 bytes on multiples of 8; whoever has the cell uses it while the slot is
+        // his, so that nobody writes it meanwhile; a slot is eight bytes without padding, and any bytes are one.
+        unsafe { std::mem::transmute::<u64, Slot>(self.0.get().cast::<u64>().read()) }
+    }
+
+    #[inline(always)]
+    pub(super) fn set(&self, slot: Slot) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0.get()).slot).write(slot) }
+    }
+
+    /// The index of its buffer.
+    #[inline(always)]
+    pub(super) fn buf_idx(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0.get()).slot.buf_idx).read() }
+    }
+
+    /// Makes it say that its buffer holds a packet of `len` bytes, and no flag.
+    #[inline(always)]
+    pub(super) fn set_len(&self, len: u16) {
+        // Length and flags, 16 bits each, are the slot's second four bytes: one store, not two.
+        // SAFETY: as above.
+        unsafe {
+            self.0.get().cast::<[u16; 2]>().add(1).cast::<u32>().write(std::mem::transmute::<[u16; 2], u32>([len, 0]))
+        }
+    }
+}
 
 /// A handle on a ring. Copies lead to the same ring.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +93,25 @@ impl Ring {
     /// The slot after `at`.
     #[inline(always)]
     pub(super) fn next(&self, at: u32) -> u32 {
-        let next = at + 1;
-        if next == self.num_slots { 0 } else { next }
+        self.wrap(at + 1)
+    }
+
+    /// The slot at `at`, or the first one if `at` is behind the last one.
+    #[inline(always)]
+    pub(super) fn wrap(&self, at: u32) -> u32 {
+        if at == self.num_slots { 0 } else { at }
     }
 
     /// The slot before `at`.
     #[inline]
     pub(super) fn prev(&self, at: u32) -> u32 {
         if at == 0 { self.num_slots - 1 } else { at - 1 }
+    }
+
+    /// How many slots lie from `from` up to `to`, or up to the last one if `to` comes after it.
+    #[inline(always)]
+    pub(super) fn run(&self, from: u32, to: u32) -> u32 {
+        if to >= from { to - from } else { self.num_slots - from }
     }
 
     /// How many slots lie from `from` up to `to`.
@@ -147,9 +195,21 @@ impl Ring {
     #[inline(always)]
     pub(super) unsafe fn slot(&self, at: u32) -> Slot {
         debug_assert!(at < self.num_slots);
-        // One load, not three. SAFETY: inside the ring, as the caller vouches, and aligned, since slots are 16 bytes on
-        // multiples of 8; nobody writes it meanwhile; a slot is eight bytes without padding, and any bytes are one.
-        unsafe { std::mem::transmute::<u64, Slot>(self.slots.as_ptr().add(at as usize).cast::<u64>().read()) }
+        // SAFETY: inside the ring, as the caller vouches, and his.
+        unsafe { (*self.slots.as_ptr().add(at as usize).cast::<SlotCell>()).get() }
+    }
+
+    /// Slots that follow one another in memory.
+    ///
+    /// # Safety
+    ///
+    /// `from + n` is at most [`num_slots`](Self::num_slots); a cell is used only while its slot is the caller's by the
+    /// protocol and the ring's memory is there.
+    #[inline(always)]
+    pub(super) unsafe fn slots<'a>(&self, from: u32, n: u32) -> &'a [SlotCell] {
+        debug_assert!(from + n <= self.num_slots);
+        // SAFETY: inside the ring and aligned, as `new` and the caller vouch; cells may be written by others.
+        unsafe { std::slice::from_raw_parts(self.slots.as_ptr().add(from as usize).cast(), n as usize) }
     }
 
     /// # Safety
@@ -159,6 +219,6 @@ impl Ring {
     pub(super) unsafe fn set_slot(&self, at: u32, slot: Slot) {
         debug_assert!(at < self.num_slots);
         // SAFETY: as above.
-        unsafe { (&raw mut (*self.slots.as_ptr().add(at as usize)).slot).write(slot) }
+        unsafe { (*self.slots.as_ptr().add(at as usize).cast::<SlotCell>()).set(slot) }
     }
 }

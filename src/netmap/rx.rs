@@ -6,8 +6,9 @@
 //!                                     └──▶ kept:     | 42* |  ◀── spare 42 of the pool; * = NS_BUF_CHANGED
 //! ```
 //!
-//! A spare buffer is held ready before a packet is shown, so that keeping it can never fail. All state is in order
-//! whenever the callback runs: it may panic, or receive from the same socket, and no slot is without a buffer.
+//! A spare buffer is held ready before a packet is shown, so that keeping it can never fail. Whenever the callback runs no
+//! slot is without a buffer, and the pool's context has noted which packet the callback is looking at, so that it may
+//! panic, or receive from the same socket: [`Rx::settle`] then finds the slot and puts `head` behind it.
 #![allow(unsafe_code)]
 
 use super::buffers::Buffers;
@@ -50,6 +51,13 @@ impl Spare {
         self.0.set(spare.unwrap_or(0));
         ctx.set_in_rings(usize::from(spare.is_some()));
         spare.is_some()
+    }
+
+    /// What a slot says that gets it.
+    #[inline(always)]
+    fn slot(&self, ctx: &PoolContext) -> Slot {
+        ctx.set_in_rings(0);
+        Slot { buf_idx: self.0.replace(0), len: 0, flags: BUF_CHANGED }
     }
 
     /// Gives it back to the pool.
@@ -141,40 +149,56 @@ impl Rx {
         // Copies, which no store of the callback can change.
         let (ring, room) = (self.ring, *buffers);
         let (mut n, mut bytes) = (0, 0);
-        while n < max && at != tail {
-            // SAFETY: `at` is below the number of slots (`refresh`, `next`) and before `tail`: the slot is ours.
-            let mut slot = unsafe { ring.slot(at) };
-            if slot.flags & MOREFRAG != 0 || !room.hold(slot) {
-                match self.gather(at, tail, buffers, counters) {
-                    Gathered::Packet { last, whole } => (at, slot) = (last, whole),
-                    Gathered::Nothing { end } => {
-                        at = end;
-                        self.head.set(at);
-                        continue;
+        let unwinding = Unwinding { rx: self, ctx, spare };
+        let ours = loop {
+            // SAFETY: below the number of slots (`refresh`, `run`) and before `tail`, slots are ours. If `f` receives from
+            // this socket they may become the kernel's: that is noticed below, before another one is looked at.
+            let slots = unsafe { ring.slots(at, (ring.run(at, tail) as usize).min(max - n) as u32) };
+            let before = n;
+            let outcome = 'run: {
+                for cell in slots {
+                    let slot = cell.get();
+                    let Some(len) = room.whole(slot) else { break 'run Err(Stop::Special) };
+                    bytes += u64::from(len);
+                    n += 1;
+                    let offset = window.offset(slot.buf_idx);
+                    // SAFETY: the buffer exists (`whole`) and is this slot's, which is ours; below, or by whoever settles
+                    // it, the slot gets the spare one if it is not back.
+                    f(unsafe { window.token(offset, len) }, meta);
+                    if !window.is_back(offset) {
+                        if window.settle() == Fate::Settled {
+                            break 'run Err(Stop::Settled);
+                        }
+                        cell.set(spare.slot(ctx));
+                        if !spare.ready(ctx) {
+                            break 'run Err(Stop::NoSpare);
+                        }
                     }
-                    Gathered::Unfinished => break,
                 }
+                Ok(())
+            };
+            at = ring.wrap(at + (n - before) as u32);
+            match outcome {
+                // `f` has received from this socket.
+                Err(Stop::Settled) => break false,
+                Err(Stop::NoSpare) => break true,
+                Err(Stop::Special) => match self.gather(at, tail, buffers, counters) {
+                    // Shown in the next turn.
+                    Gathered::Packet { last } => at = last,
+                    Gathered::Nothing { end } => at = end,
+                    Gathered::Unfinished => break true,
+                },
+                Ok(()) => {}
             }
-            let next = ring.next(at);
-            self.head.set(next);
-            n += 1;
-            bytes += u64::from(slot.len);
-            // SAFETY: the buffer exists (`hold`) and is this slot's, which is ours; below, or by whoever settles it, the
-            // slot gets the spare one if it is not back.
-            f(unsafe { window.token(slot.buf_idx, u32::from(slot.len)) }, meta);
-            if !window.is_back() {
-                // Settled already: `f` has received from this socket, and what lies behind may be the kernel's again.
-                if window.settle() == Fate::Settled {
-                    break;
-                }
-                self.replace(at, ctx, spare);
-                if !spare.ready(ctx) {
-                    break;
-                }
+            if n == max || at == tail {
+                break true;
             }
-            at = next;
+        };
+        std::mem::forget(unwinding);
+        if ours {
+            window.settle();
+            self.head.set(at);
         }
-        window.settle();
         self.publish();
         add(&counters.packets, n as u64);
         add(&counters.bytes, bytes);
@@ -184,19 +208,45 @@ impl Rx {
     /// Puts the spare buffer into a slot that is ours and whose own is the program's now.
     #[inline(always)]
     fn replace(&self, at: u32, ctx: &PoolContext, spare: &Spare) {
-        ctx.set_in_rings(0);
-        let slot = Slot { buf_idx: spare.0.replace(0), len: 0, flags: BUF_CHANGED };
         // SAFETY: `at` was shown by `receive`, and is ours until `publish`.
-        unsafe { self.ring.set_slot(at, slot) };
+        unsafe { self.ring.set_slot(at, spare.slot(ctx)) };
     }
 
     /// Settles what a callback is looking at on this ring, or was when it panicked: unless it is back, it is the
     /// program's. Comes before whatever gives slots to the kernel.
+    #[inline(always)]
     pub(super) fn settle(&self, ctx: &PoolContext, spare: &Spare) {
-        if ctx.window().is_some_and(|window| window.settle() == Fate::Kept) {
-            // `receive` puts `head` behind the slot before it shows it.
-            self.replace(self.ring.prev(self.head.get()), ctx, spare);
+        if let Some(window) = ctx.window() {
+            match window.settle() {
+                Fate::Settled => {}
+                Fate::Back(frame) => drop(self.pass(frame)),
+                Fate::Kept(frame) => {
+                    if let Some(at) = self.pass(frame) {
+                        self.replace(at, ctx, spare);
+                    }
+                }
+            }
         }
+    }
+
+    /// Puts `head` behind the slot of this frame, which is being shown, and says which slot it is. `receive` does so at its
+    /// end only.
+    #[cold]
+    #[inline(never)]
+    fn pass(&self, frame: u32) -> Option<u32> {
+        let (mut at, tail) = (self.head.get(), self.tail.get());
+        while at != tail {
+            // SAFETY: from `head` up to `tail`, slots are ours.
+            let found = unsafe { self.ring.slot(at) }.buf_idx == frame;
+            let next = self.ring.next(at);
+            self.head.set(next);
+            if found {
+                return Some(at);
+            }
+            at = next;
+        }
+        // Somebody else has written into the ring: what waits in it is given up.
+        None
     }
 
     /// A packet in several slots, or a slot that makes no sense. Fragments are put together in one buffer.
@@ -245,13 +295,37 @@ impl Rx {
             self.ring.set_slot(start, Slot { len: 0, flags: BUF_CHANGED, ..other });
             self.ring.set_slot(last, whole);
         }
-        Gathered::Packet { last, whole }
+        Gathered::Packet { last }
     }
 }
 
+/// Puts a ring in order when a callback panics: whoever called [`Rx::receive`] finds nothing being shown.
+struct Unwinding<'a> {
+    rx: &'a Rx,
+    ctx: &'a PoolContext,
+    spare: &'a Spare,
+}
+
+impl Drop for Unwinding<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.rx.settle(self.ctx, self.spare);
+    }
+}
+
+/// Why a run of slots was not shown to its end.
+enum Stop {
+    /// A slot that does not simply hold a packet.
+    Special,
+    /// No spare buffer is left.
+    NoSpare,
+    /// The callback has received from this socket, and what lies behind may be the kernel's again.
+    Settled,
+}
+
 enum Gathered {
-    /// The packet, as the slot `last` now has it.
-    Packet { last: u32, whole: Slot },
+    /// The packet, whole, in the slot `last`.
+    Packet { last: u32 },
     /// Nothing usable up to `end`.
     Nothing { end: u32 },
     /// The rest has not come yet.

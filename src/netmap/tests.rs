@@ -372,6 +372,147 @@ fn a_panic_in_the_callback_loses_no_buffer() {
     assert_eq!(region.audit(), (0, 0));
 }
 
+#[test]
+fn a_panic_while_receiving_while_receiving_stops_both() {
+    let (a, b) = (open("netmap:un{1"), open("netmap:un}1"));
+    let region = memory(&a);
+    for i in 0..6u8 {
+        a.send(&[i; 60]).unwrap();
+    }
+    a.flush();
+    let seen = std::cell::RefCell::new(Vec::new());
+    let note = |token: Token| seen.borrow_mut().push(token.consume(b.context())[0]);
+    let got = b.recv_each(6, |token, _| {
+        note(token);
+        let inner = std::panic::AssertUnwindSafe(|| {
+            b.recv_each(6, |token, _| {
+                note(token);
+                assert!(seen.borrow().len() < 3, "on purpose");
+            })
+        });
+        // It leaves nothing behind that could be taken for what is shown here.
+        assert!(std::panic::catch_unwind(inner).is_err());
+    });
+    assert_eq!((got.unwrap(), seen.borrow().as_slice()), (1, &[0, 1, 2][..]));
+    while let Some(token) = receive(&b) {
+        note(token);
+    }
+    assert_eq!(*seen.borrow(), [0, 1, 2, 3, 4, 5]);
+    drop((a, b));
+    assert_eq!(region.audit(), (0, 0));
+}
+
+#[test]
+fn sending_while_sending_loses_nothing() {
+    let (a, b) = (open("netmap:uq{1"), open("netmap:uq}1"));
+    let region = memory(&a);
+    for flush in [false, true] {
+        let packets: Vec<[u8; 60]> = (0..6).map(|n| [2 * n; 60]).collect();
+        let with_others = packets.iter().map(|packet| {
+            if packet[0] > 0 {
+                a.send(&[packet[0] - 1; 60]).unwrap();
+                if flush {
+                    a.flush();
+                }
+            }
+            packet.as_slice()
+        });
+        assert_eq!(a.send_batch(with_others).unwrap(), 6);
+        a.flush();
+        let got: Vec<u8> = std::iter::from_fn(|| receive(&b)).map(|t| t.consume(b.context())[0]).collect();
+        assert_eq!(got, (0..11).collect::<Vec<u8>>());
+    }
+    assert_eq!(a.stats().tx_submitted, 22);
+    drop((a, b));
+    assert_eq!(region.audit(), (0, 0));
+}
+
+#[test]
+fn a_slot_that_changes_under_the_callback_is_given_up() {
+    for keep in [false, true] {
+        let (port, b) = (raw("uo{1", Register::default()), open("netmap:uo}1"));
+        put(&port, &[(60, 0), (61, 0), (62, 0)]);
+        let (_, ring) = b.layout.rx[0];
+        let mut kept = Vec::new();
+        let got = b.recv_each(3, |token, _| {
+            assert_eq!(token.size(), 60);
+            if keep {
+                kept.push(token)
+            } else {
+                drop(token.consume(b.context()))
+            }
+            // SAFETY: vandalism.
+            unsafe { ring.set_slot(0, Slot { buf_idx: u32::MAX, ..ring.slot(0) }) };
+            assert!(receive(&b).is_none(), "where the packet lies cannot be told, so all that waits is lost");
+        });
+        assert_eq!(got.unwrap(), 1);
+        drop(kept);
+    }
+}
+
+#[test]
+fn small_rings_go_round() {
+    let request = Register { tx_slots: 8, rx_slots: 8, ..Register::default() };
+    let (port, b) = (raw("up{1", request), open("netmap:up}1"));
+    let region = memory(&b);
+    let used = region.audit();
+    let (_, far) = port.rx[0];
+    let (mut sent, mut seen, mut kept) = (0u16, 0u16, Vec::new());
+    let mut state = 5u32;
+    let mut below = |n: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % n
+    };
+    for _ in 0..2_000 {
+        // In: some are kept for a while, some packets are in two slots.
+        let mut slots = Vec::new();
+        for _ in 0..below(4) {
+            if below(4) == 0 {
+                slots.push((20, MOREFRAG));
+                slots.push((1000 + sent % 500 - 20, 0));
+            } else {
+                slots.push((1000 + sent % 500, 0));
+            }
+            sent += 1;
+        }
+        put(&port, &slots);
+        while seen < sent {
+            let max = 1 + below(5) as usize;
+            let got = b.recv_each(max, |token, _| {
+                assert_eq!(token.size(), u32::from(1000 + seen % 500));
+                seen += 1;
+                if below(3) == 0 { kept.push(token) } else { drop(token.consume(b.context())) }
+            });
+            assert!((1..=max).contains(&got.unwrap()));
+        }
+        assert!(receive(&b).is_none(), "and the slots go back");
+        kept.truncate(below(8) as usize);
+        assert_eq!(b.frames_in_flight(), Some(kept.len()));
+
+        // Out, in batches that end anywhere in the ring, or at its end.
+        let packets: Vec<Vec<u8>> = (0..below(8)).map(|n| vec![n as u8; 60 + 90 * n as usize]).collect();
+        assert_eq!(b.send_batch(packets.iter().map(Vec::as_slice)).unwrap(), packets.len());
+        b.flush();
+        port.device().rxsync().unwrap();
+        let mut at = far.head();
+        for packet in &packets {
+            // SAFETY: before `tail`, the slot is ours.
+            let slot = unsafe { far.slot(at) };
+            // SAFETY: the buffer is the slot's.
+            let byte =
+                unsafe { port.buffers().0.add((slot.buf_idx * port.buf_size) as usize + packet.len() - 1).read() };
+            assert_eq!((usize::from(slot.len), byte), (packet.len(), packet[0]));
+            at = far.next(at);
+        }
+        assert_eq!(at, far.tail());
+        far.set_head(at);
+        port.device().rxsync().unwrap();
+    }
+    assert!(sent > 1_000 && b.stats().tx_submitted > 5_000);
+    drop(kept);
+    assert_eq!((region.audit(), b.frames_in_flight()), (used, Some(0)));
+}
+
 /// A device whose memory says what the test wants.
 #[derive(Debug)]
 struct Liar {

@@ -137,9 +137,6 @@ pub(crate) struct Local {
     lists: Arc<FreeLists>,
     slots: Box<[Cell<u32>]>,
     tally: Arc<Tally>,
-    /// The frame being shown where it lies in a ring: see [`shown`](super::shown).
-    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
-    pub(crate) shown: Cell<usize>,
 }
 
 impl Local {
@@ -148,13 +145,7 @@ impl Local {
             Arc::new(Tally { free: AtomicUsize::new(0), rings: AtomicUsize::new(0), limit: AtomicUsize::new(1) });
         lists.join(&tally);
         let slots = (0..lists.frames.min(MOST)).map(|_| Cell::new(0)).collect();
-        Self {
-            lists: lists.clone(),
-            slots,
-            tally,
-            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
-            shown: Cell::new(super::shown::IDLE),
-        }
+        Self { lists: lists.clone(), slots, tally }
     }
 
     /// A free frame, if there is one here, at home or in the depot.

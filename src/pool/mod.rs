@@ -355,6 +355,9 @@ pub struct PoolContext {
     /// Packets that begin below this go onto the stack at once: where big frames begin, or 0 if there is no stack, or if
     /// the frame may be one that is being shown.
     own_end: usize,
+    /// The frame being shown where it lies in a ring.
+    #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+    shown: shown::Note,
     pool: Arc<Pool>,
 }
 
@@ -374,7 +377,16 @@ impl PoolContext {
 
     fn over(local: Option<Local>, pool: &Arc<Pool>) -> Self {
         let own_end = if local.is_some() && !pool.lent { pool.big_start } else { 0 };
-        Self { local, id: pool.id, base: Base(pool.memory.base()), stride: pool.stride, own_end, pool: pool.clone() }
+        Self {
+            local,
+            id: pool.id,
+            base: Base(pool.memory.base()),
+            stride: pool.stride,
+            own_end,
+            #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
+            shown: shown::Note::new(),
+            pool: pool.clone(),
+        }
     }
 
     /// The pool.
@@ -444,12 +456,11 @@ impl PoolContext {
         }
     }
 
-    /// Where frames are shown that lie in a ring; `None` for a clone.
+    /// Where frames are shown that lie in a ring; `None` for a clone, and where frames never lie in rings when they come home.
     #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
     #[inline(always)]
     pub(crate) fn window(&self) -> Option<shown::Window<'_>> {
-        let (stride, id) = (self.stride.bytes, self.id);
-        self.local.as_ref().map(|local| shown::Window { shown: &local.shown, stride, id })
+        (self.local.is_some() && self.own_end == 0).then_some(shown::Window { ctx: self })
     }
 
     #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
@@ -548,12 +559,11 @@ unsafe impl Context for PoolContext {
             local.put(self.stride.frame(buf_idx.0));
         } else {
             #[cfg(all(any(target_os = "linux", target_os = "freebsd"), feature = "netmap"))]
-            if let Some(local) = &self.local {
-                if local.shown.get() == buf_idx.0 {
-                    // Back into the slot that it never left.
-                    return local.shown.set(shown::BACK);
+            {
+                if self.shown.take_back(buf_idx.0) {
+                    return;
                 }
-                if self.pool.lent {
+                if self.pool.lent && self.local.is_some() {
                     return self.release_lent(buf_idx);
                 }
             }
