@@ -35,6 +35,7 @@ fn build() -> Result<PathBuf, String> {
         ("af_xdp", cfg!(feature = "af_xdp")),
         ("netmap", cfg!(feature = "netmap")),
         ("dpdk", cfg!(feature = "dpdk")),
+        ("net", cfg!(feature = "net")),
     ];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     cargo.args(["--features", &features.join(",")]);
