@@ -41,9 +41,8 @@ impl Pacer {
         if now < self.paid {
             return Some(self.paid);
         }
-        let burst =
-            (self.rate / BURSTS_PER_SECOND).clamp(u64::from(mss * BURST_SEGMENTS), MAX_BURST.max(u64::from(mss)));
-        self.burst = burst as u32;
+        let least = u64::from(mss) * u64::from(BURST_SEGMENTS);
+        self.burst = (self.rate / BURSTS_PER_SECOND).clamp(least, MAX_BURST.max(least)) as u32;
         None
     }
 
