@@ -377,6 +377,8 @@ impl Tcp {
         cx.stats.passive_opens += 1;
         let Some(tcb) = self.conns.at_mut(key.index) else { return };
         let verdict = tcb.receive_acceptable(key.index, seg, packet, &mut cx);
+        // The listener's options may ask for keep-alive probes.
+        tcb.arm(key.index, &mut cx);
         if let Some(listener) = self.listeners.get_mut(request.listener) {
             listener.queue.push_back(key.index);
             if !listener.told {
