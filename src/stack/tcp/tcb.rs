@@ -67,6 +67,8 @@ impl Flags {
     pub(super) const NODELAY: Self = Self(1 << 20);
     pub(super) const CORK: Self = Self(1 << 21);
     pub(super) const ACK_QUICKLY: Self = Self(1 << 22);
+    /// The program has read so much that the window may be worth announcing.
+    pub(super) const ANNOUNCE: Self = Self(1 << 23);
 
     #[inline(always)]
     pub(super) const fn has(self, other: Self) -> bool {
@@ -181,9 +183,9 @@ pub(super) struct Tcb {
     pub(super) heard_at: Instant,
     /// Since when something is unacknowledged.
     pub(super) unacked_since: Instant,
-    /// Retransmissions of a SYN, or probes of a window, without an answer.
+    /// Retransmissions of a SYN, or probes of a window since it closed.
     pub(super) tries: u8,
-    /// Keep-alive probes without an answer.
+    /// Probes, of an idle peer or of a closed window, without an answer.
     pub(super) kept_alive: u8,
 
     // What the program knows and wants.

@@ -103,14 +103,16 @@ impl Tcb {
                 self.enqueue(index, cx);
             }
             _ => {
-                let silent = cx.now.saturating_since(self.heard_at) >= cx.config.max_rto;
-                let patience = if self.flags.has(Flags::ORPHAN) { ORPHAN_RETRIES } else { cx.config.retries };
-                let exhausted = u32::from(self.tries) >= patience;
-                if exhausted && (silent || self.flags.has(Flags::ORPHAN)) {
+                // A peer that answers may keep its window closed as long as it likes (RFC 9293, 3.8.6.1), but not for a
+                // program that is gone.
+                let silent = u32::from(self.kept_alive) >= cx.config.retries.min(u32::from(u8::MAX));
+                let abandoned = self.flags.has(Flags::ORPHAN) && u32::from(self.tries) >= ORPHAN_RETRIES;
+                if silent || abandoned {
                     let _ = self.time_out(cx);
                     return Verdict::Reset;
                 }
                 self.tries = self.tries.saturating_add(1);
+                self.kept_alive = self.kept_alive.saturating_add(1);
                 self.state_at = cx.now + self.recovery.backoff(u32::from(self.tries));
                 self.flags.set(Flags::PROBE);
                 self.enqueue(index, cx);
