@@ -51,6 +51,12 @@ impl Tcb {
                 Ok(turn) => turn,
                 Err(Full) => Turn::Full,
             }
+        } else if self.state == State::SynReceived && self.flags.has(Flags::ACK_NOW) {
+            // A challenge (RFC 5961, 3.2 and 4.2).
+            match self.send_ack(ip, sink, cx) {
+                Ok(()) => Turn::Done,
+                Err(Full) => Turn::Full,
+            }
         } else {
             Turn::Done
         };
@@ -61,6 +67,12 @@ impl Tcb {
     fn send_due<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<Turn, Full> {
         if self.flags.any(Flags::PROBE.or(Flags::KEEP_ALIVE)) {
             self.send_probe(ip, sink, cx)?;
+        }
+        if self.flags.has(Flags::ANNOUNCE) {
+            self.flags.clear(Flags::ANNOUNCE);
+            if self.has_window_to_announce() {
+                self.flags.set(Flags::ACK_NOW);
+            }
         }
         // What is reported selectively goes alone, so that segments of the stream are always full.
         if self.flags.has(Flags::ACK_NOW) && (self.rx.has_gaps() || self.duplicate.is_some()) {
@@ -300,17 +312,25 @@ impl Tcb {
         self.flags.clear(Flags::ACK_NOW.or(Flags::ACK_DUE));
     }
 
-    /// After the program has read: whether the window has opened enough to be announced (RFC 9293, 3.8.6.2.2).
+    /// After the program has read: whether the window has opened enough to be announced is decided with the next egress,
+    /// when what it has put back is back.
     pub(super) fn announce_window(&mut self, index: u32, cx: &mut Cx<'_>) {
+        if !self.flags.has(Flags::ANNOUNCE) && self.has_window_to_announce() {
+            self.flags.set(Flags::ANNOUNCE);
+            self.enqueue(index, cx);
+        }
+    }
+
+    /// Whether the window has opened by a step worth while (RFC 9293, 3.8.6.2.2).
+    #[inline]
+    fn has_window_to_announce(&self) -> bool {
         if !self.may_receive() {
-            return;
+            return false;
         }
         let (room, promised) = (self.room(), self.promised());
         let gain = room.saturating_sub(promised);
         let most = self.most_window();
         let mss = u32::from(self.rcv_mss).min(most / 2);
-        if gain >= most / 4 || promised < mss && gain >= mss {
-            self.ack_now(index, cx);
-        }
+        gain >= most / 4 || promised < mss && gain >= mss
     }
 }
