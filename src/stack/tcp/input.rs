@@ -74,19 +74,27 @@ impl Tcb {
         Verdict::Stays
     }
 
+    /// Whether the peer's last timestamp is so old that its clock may have gone half around since (RFC 7323, 5.5).
+    #[cold]
+    fn ts_recent_expired(&self, now: Instant) -> bool {
+        now.saturating_since(self.ts_recent_at) >= TS_RECENT_LIFE
+    }
+
     /// PAWS and the check of the sequence number. What fails is answered by an acknowledgement that says where we are.
     #[inline]
     fn acceptable(&mut self, index: u32, seg: &Segment, cx: &mut Cx<'_>) -> bool {
         let rst = seg.flags.contains(Bits::RST);
-        if let Some((val, _)) = seg.timestamps
-            && self.flags.has(Flags::TIMESTAMPS)
-            && (val.wrapping_sub(self.ts_recent) as i32) < 0
-            && !rst
-            && cx.now.saturating_since(self.ts_recent_at) < TS_RECENT_LIFE
-        {
-            cx.stats.rx_paws_dropped += 1;
-            self.answer_unacceptable(index, seg, cx);
-            return false;
+        if self.flags.has(Flags::TIMESTAMPS) && !rst {
+            // RFC 7323, 3.2: what lacks the timestamp that was agreed on is none of the peer's.
+            let Some((val, _)) = seg.timestamps else {
+                cx.stats.rx_paws_dropped += 1;
+                return false;
+            };
+            if (val.wrapping_sub(self.ts_recent) as i32) < 0 && !self.ts_recent_expired(cx.now) {
+                cx.stats.rx_paws_dropped += 1;
+                self.answer_unacceptable(index, seg, cx);
+                return false;
+            }
         }
         let end = seg.end();
         let new = if seg.seq_len() == 0 { seg.seq.at_or_after(self.last_ack) } else { end.after(self.rcv_nxt) };
@@ -145,7 +153,7 @@ impl Tcb {
         }
         if let Some((val, _)) = seg.timestamps
             && seg.seq.at_or_before(self.last_ack)
-            && (val.wrapping_sub(self.ts_recent) as i32) >= 0
+            && ((val.wrapping_sub(self.ts_recent) as i32) >= 0 || self.ts_recent_expired(cx.now))
         {
             self.ts_recent = val;
             self.ts_recent_at = cx.now;
@@ -154,7 +162,7 @@ impl Tcb {
             return Some(Verdict::Stays);
         }
         let window_changed = self.update_window(seg);
-        if seg.ack == una && self.recovery.outstanding() == 0 {
+        if seg.ack == una && self.recovery.outstanding() == 0 && seg.sacks().is_empty() {
             // Nothing is acknowledged. A window that has opened may let something out.
             if self.unacked() > 0 {
                 self.enqueue(index, cx);
