@@ -214,6 +214,7 @@ impl Packet {
             return Err(format!("a frame of {} bytes", frame.len()));
         }
         match u16_at(frame, 12) {
+            0x8100 if frame.len() >= 18 => Self::read(&[&frame[..12], &frame[16..]].concat()),
             0x0800 => Self::read_ipv4(&frame[14..]),
             0x0806 if frame.len() >= 42 => Ok(Self::Arp {
                 request: u16_at(frame, 20) == 1,
