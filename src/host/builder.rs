@@ -181,7 +181,7 @@ impl HostBuilder {
         let spec = PortSpec::parse(&self.spec)?;
         let rest = options::take(&spec, &mut self.settings)?;
         check(&self.settings)?;
-        let mut flags = self.flags.unwrap_or_else(default_flags);
+        let mut flags = self.flags.unwrap_or_else(|| default_flags(&spec));
         if let Clock::Simulated(clock) = &self.settings.clock {
             let clock = crate::mem::Clock::Simulated(clock.clone());
             flags.mem.clock = clock.clone();
@@ -230,17 +230,34 @@ fn held_back(socket: &Sock) -> Option<Duration> {
     Some(Duration::from_nanos(faults.next_due()?.saturating_sub(faults.plan().clock.now_ns())))
 }
 
-/// What a host asks of its backend if its program does not care.
-fn default_flags() -> AnyFlags {
-    #[cfg_attr(not(feature = "pcap"), expect(unused_mut, reason = "there is only one to change"))]
+/// What a host asks of its backend if its program does not care: frames for thousands of connections that speak at once,
+/// where the defaults of the backends are for programs that look at a packet and drop it.
+fn default_flags(spec: &PortSpec) -> AnyFlags {
+    #[cfg_attr(
+        not(any(feature = "pcap", all(target_os = "linux", feature = "af_xdp"))),
+        expect(unused_mut, reason = "there is nothing to change")
+    )]
     let mut flags = AnyFlags::default();
-    // The default of 32 frames is for programs that look at a packet and drop it.
     #[cfg(feature = "pcap")]
     {
         flags.pcap.buffer_count = 4096;
     }
+    #[cfg(all(target_os = "linux", feature = "af_xdp"))]
+    if spec.scheme == Some("af_xdp") {
+        // Twice as many fit into the same memory if packets leave room for that.
+        let mtu = LinkInfo::of_interface(&spec.name).ok().and_then(|link| link.mtu);
+        let short = mtu.is_some_and(|mtu| mtu as usize + XDP_HEADROOM + 14 + 8 <= 2048);
+        if short && spec.options().raw("jumbo").is_none() {
+            (flags.af_xdp.num_frames, flags.af_xdp.frame_size) = (16384, 2048);
+            (flags.af_xdp.rx_size, flags.af_xdp.tx_size) = (8192, 4096);
+        }
+    }
+    let _ = spec;
     flags
 }
+
+/// Bytes before every packet that AF_XDP receives (`XDP_PACKET_HEADROOM`).
+const XDP_HEADROOM: usize = 256;
 
 /// What can be checked before anything is opened.
 fn check(settings: &Settings) -> Result<()> {
@@ -377,6 +394,7 @@ fn mtu(settings: &Settings, link: &LinkInfo, mode: &Mode) -> Result<u16> {
     let room = match mode.frame_size {
         0 => usize::MAX,
         _ if mode.multi_buffer => usize::MAX,
+        size if mode.backend == "af_xdp" => size.saturating_sub(XDP_HEADROOM + 14 + tag),
         size => size.saturating_sub(14 + tag),
     };
     let most = link.mtu.map_or(usize::MAX, |mtu| mtu as usize);
