@@ -98,4 +98,7 @@ mod documents {
     #[cfg(all(target_os = "linux", feature = "dpdk"))]
     #[doc = include_str!("../docs/dpdk.md")]
     mod dpdk {}
+    #[cfg(feature = "net")]
+    #[doc = include_str!("../docs/stack.md")]
+    mod stack {}
 }
