@@ -1,6 +1,6 @@
 //! Programs that do nothing but send, take or answer: for measuring, without a look at the bytes.
 
-use super::super::{ConnectOptions, Event, Instant, ListenOptions, ListenerId, Readiness, SocketError, TcpId};
+use super::super::{ConnectOptions, Event, Instant, ListenOptions, Readiness, SocketError, TcpId};
 use super::host::{Host, MOST_TURNS};
 use super::net::Node;
 use std::collections::BTreeMap;
@@ -41,7 +41,6 @@ pub(super) struct Line {
 pub(super) struct Worker {
     pub(super) host: Host,
     job: Job,
-    listener: Option<ListenerId>,
     remote: SocketAddr,
     local: IpAddr,
     /// When connections are to be opened.
@@ -59,19 +58,19 @@ impl Worker {
     /// One that accepts.
     pub(super) fn server(mut host: Host, job: Job) -> Self {
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
-        let listener = host.stack.tcp_listen(any, &ListenOptions::default()).expect("a free port");
-        Self::new(host, job, Some(listener), Vec::new(), any)
+        host.stack.tcp_listen(any, &ListenOptions::default()).expect("a free port");
+        Self::new(host, job, Vec::new(), any)
     }
 
     /// One that opens connections to `remote` at these times.
     pub(super) fn client(host: Host, job: Job, remote: Ipv4Addr, opens: Vec<Instant>) -> Self {
-        Self::new(host, job, None, opens, SocketAddr::new(IpAddr::V4(remote), PORT))
+        Self::new(host, job, opens, SocketAddr::new(IpAddr::V4(remote), PORT))
     }
 
-    fn new(host: Host, job: Job, listener: Option<ListenerId>, opens: Vec<Instant>, remote: SocketAddr) -> Self {
+    fn new(host: Host, job: Job, opens: Vec<Instant>, remote: SocketAddr) -> Self {
         let local = host.stack.config().addresses[0].0;
         let (lines, ports, times) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { host, job, listener, remote, local, opens, lines, ports, times }
+        Self { host, job, remote, local, opens, lines, ports, times }
     }
 
     fn add(&mut self, id: TcpId, port: u16, now: Instant) {

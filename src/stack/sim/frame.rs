@@ -92,11 +92,6 @@ pub(super) struct Macs {
 }
 
 impl Segment {
-    /// Sequence numbers it takes.
-    pub(super) fn span(&self) -> u32 {
-        self.payload.len() as u32 + u32::from(self.flags & SYN != 0) + u32::from(self.flags & FIN != 0)
-    }
-
     /// The TCP header and payload, with checksum.
     fn body(&self) -> Vec<u8> {
         let mut options = Vec::new();

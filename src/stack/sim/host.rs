@@ -89,6 +89,12 @@ impl Host {
         panic!("after {MOST_TURNS} turns at {now} there is still work, and poll_at is {:?}", self.stack.poll_at());
     }
 
+    /// What the engine still holds for sockets and packets; its tables stay as large as they were.
+    pub(super) fn held(&self) -> Vec<(&'static str, u64)> {
+        let gauges = self.stack.stats().memory.each();
+        gauges.filter(|(name, value)| *value != 0 && *name != "table_bytes").collect()
+    }
+
     /// Frames that are not in the pool.
     pub(super) fn in_flight(&self) -> usize {
         self.pool.in_flight()

@@ -84,7 +84,7 @@ fn against_smoltcp(seed: u64, path: Path, size: u64) {
     let until = net.now + Duration::from_secs(300);
     net.run(until, |_| false);
     assert_eq!(net.a.host.in_flight(), 0);
-    assert_eq!(net.a.host.stack.stats().memory, Default::default());
+    assert_eq!(net.a.host.held(), []);
 }
 
 #[test]

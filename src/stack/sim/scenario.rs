@@ -212,7 +212,7 @@ impl Scenario {
         let until = net.now + AFTERWARDS;
         net.run(until, |_| false);
         for (side, end) in [&net.a, &net.b].into_iter().enumerate() {
-            let left: Vec<_> = end.host.stack.stats().memory.each().filter(|(_, value)| *value != 0).collect();
+            let left = end.host.held();
             assert!(left.is_empty(), "side {side} still holds {left:?} at {}", net.now);
             assert_eq!(end.host.in_flight(), 0, "frames that side {side} still holds");
             assert_eq!(end.host.stack.orphans(), 0, "orphans of side {side}");

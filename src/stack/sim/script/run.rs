@@ -627,10 +627,7 @@ impl Runner {
     }
 
     fn clean(&self) -> Result<()> {
-        let left: Vec<String> = (self.host.stack.stats().memory.each())
-            .filter(|(_, value)| *value != 0)
-            .map(|(name, value)| format!("{name} {value}"))
-            .collect();
+        let left = self.host.held();
         let frames = self.host.in_flight();
         match self.host.stack.poll_at() {
             None if left.is_empty() && frames == 0 => Ok(()),
