@@ -88,7 +88,7 @@ impl Recovery {
         let mut delivery = Delivery::default();
         // From the lowest to the highest: what one acknowledgement tells at once did not overtake itself.
         self.take_cumulative(now, ack.ack, echoed, &mut delivery);
-        let probe_answered = self.take_blocks(now, ack, echoed, &mut delivery, &mut acked);
+        let probe_answered = self.take_blocks(now, ack, &mut delivery, &mut acked);
         let una = self.una();
         acked.bytes = una.since(before);
         acked.sacked = delivery.sacked;
@@ -147,14 +147,7 @@ impl Recovery {
     }
 
     /// SACK blocks and DSACK. Returns whether a DSACK tells that the last tail loss probe was needless.
-    fn take_blocks(
-        &mut self,
-        now: Instant,
-        ack: &Ack<'_>,
-        echoed: Option<Instant>,
-        delivery: &mut Delivery,
-        acked: &mut Acked,
-    ) -> bool {
+    fn take_blocks(&mut self, now: Instant, ack: &Ack<'_>, delivery: &mut Delivery, acked: &mut Acked) -> bool {
         if ack.sacks.is_empty() || !self.agreed.sack {
             return false;
         }
@@ -177,7 +170,7 @@ impl Recovery {
         }
         let mut holes = self.holes.take().unwrap_or_default();
         for &mut (left, right) in blocks {
-            holes.insert(left, right, |left, right| self.mark_sacked(now, left, right, echoed, delivery));
+            holes.insert(left, right, |left, right| self.mark_sacked(now, left, right, delivery));
         }
         self.holes = Some(holes);
         probe_answered
@@ -203,21 +196,15 @@ impl Recovery {
     }
 
     /// Marks the records that lie in this stretch in full; none of it was marked before. Returns where they begin and end.
-    fn mark_sacked(
-        &mut self,
-        now: Instant,
-        left: Seq,
-        right: Seq,
-        echoed: Option<Instant>,
-        delivery: &mut Delivery,
-    ) -> Option<(Seq, Seq)> {
+    fn mark_sacked(&mut self, now: Instant, left: Seq, right: Seq, delivery: &mut Delivery) -> Option<(Seq, Seq)> {
         let mut index = self.ring.find_start(left);
         let start = self.ring.get(index)?.start;
         let mut end = start;
         while let Some(record) = self.ring.get(index).copied().filter(|record| record.end.at_or_before(right)) {
             delivery.bytes += record.len();
             delivery.sacked += record.len();
-            self.arrived(now, &record, echoed, delivery);
+            // The echo belongs to what was last received in order, not to this (RFC 7323, 4.3).
+            self.arrived(now, &record, None, delivery);
             if !record.has(EVER_RESENT) {
                 delivery.first_sacked.get_or_insert(record.sent);
             }
@@ -408,6 +395,9 @@ impl Recovery {
     /// The last reduction was needless: as before it.
     fn undo_reduction(&mut self, acked: &mut Acked) {
         acked.spurious = true;
+        if !self.undo.timed_out {
+            self.rack.reordered();
+        }
         self.congestion.undo();
         self.rtt.forgive();
         self.unmark_lost();
@@ -445,7 +435,7 @@ impl Recovery {
         match self.phase {
             Phase::Open => {
                 self.congestion.on_loss(self.flight());
-                self.arm_undo();
+                self.arm_undo(false);
                 self.begin_prr(delivered);
             }
             // The window falls already.
@@ -473,9 +463,10 @@ impl Recovery {
     }
 
     /// From here on it is written down what would have to be undone.
-    pub(super) fn arm_undo(&mut self) {
+    pub(super) fn arm_undo(&mut self, timed_out: bool) {
+        let (una, nxt) = (self.una(), self.nxt());
         self.undo =
-            Undo { armed: true, resent: false, unproven: 0, first: Instant::ZERO, from: self.una(), until: self.nxt() };
+            Undo { armed: true, resent: false, timed_out, unproven: 0, first: Instant::ZERO, from: una, until: nxt };
     }
 
     /// The window while it falls.

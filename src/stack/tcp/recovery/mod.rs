@@ -194,6 +194,8 @@ struct Undo {
     armed: bool,
     /// Whether anything was resent in it.
     resent: bool,
+    /// Whether it was for a timeout.
+    timed_out: bool,
     /// Bytes resent in it that the receiver has not said to have had already.
     unproven: u32,
     /// When the first of them was sent.
@@ -258,7 +260,15 @@ impl Recovery {
             congestion: Congestion::new(congestion, u32::from(agreed.mss), config.initial_window, first),
             prr: Prr::default(),
             pacer: Pacer::default(),
-            undo: Undo { armed: false, resent: false, unproven: 0, first: Instant::ZERO, from: first, until: first },
+            undo: Undo {
+                armed: false,
+                resent: false,
+                timed_out: false,
+                unproven: 0,
+                first: Instant::ZERO,
+                from: first,
+                until: first,
+            },
             agreed,
             phase: Phase::Open,
             frto: Frto::Off,
@@ -384,7 +394,7 @@ impl Recovery {
             }
             self.probe = false;
         }
-        if self.frto == Frto::Probing && new == 0 {
+        if self.frto == Frto::Probing && new == 0 && self.nxt() == self.recover {
             // There is nothing to ask with: the timeout is taken for a real one (RFC 5682, 2.1 step 2b).
             self.frto = Frto::Off;
         }

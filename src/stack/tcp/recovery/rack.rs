@@ -91,6 +91,11 @@ impl Rack {
         }
     }
 
+    /// A recovery was needless: what seemed lost was only late. Segments that are sent again before they arrive would never tell otherwise.
+    pub(super) fn reordered(&mut self) {
+        self.reordering_seen = true;
+    }
+
     /// A recovery has ended.
     pub(super) fn recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
@@ -106,6 +111,11 @@ impl Rack {
             return 0;
         }
         (rtt.min() / 4).saturating_mul(u64::from(self.multiplier)).min(rtt.srtt())
+    }
+
+    /// What seemed lost was not. That it seemed so may come from taking an original for its retransmission: what arrives from now on tells.
+    pub(super) fn forget(&mut self) {
+        self.valid = false;
     }
 
     /// All that is in flight is to be judged anew.

@@ -195,7 +195,7 @@ impl Recovery {
         if first {
             let flight = self.flight();
             self.congestion.on_timeout(Some(flight));
-            self.arm_undo();
+            self.arm_undo(true);
         } else {
             self.congestion.on_timeout(None);
         }
@@ -224,6 +224,7 @@ impl Recovery {
                 self.ring.set(index, 0, LOST);
             }
         }
+        self.rack.forget();
         self.rack.judge_again(self.una());
     }
 }

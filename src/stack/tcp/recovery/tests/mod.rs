@@ -7,6 +7,7 @@ mod path;
 mod random;
 mod table;
 mod timeouts;
+mod transfers;
 
 use super::ring::{EVER_RESENT, LOST, RESENT, SACKED};
 use super::{Phase, Recovery};

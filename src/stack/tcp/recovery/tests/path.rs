@@ -38,6 +38,8 @@ pub(super) struct Path {
     /// An acknowledgement for every second segment, or after this time.
     pub(super) delayed_ack: Option<Duration>,
     pub(super) min_rto: Duration,
+    /// The receiver's window, bytes.
+    pub(super) window: u32,
     /// Sequence number of the first byte.
     pub(super) first: u32,
 }
@@ -60,6 +62,7 @@ impl Path {
             pacing: false,
             delayed_ack: None,
             min_rto: Duration::from_millis(200),
+            window: 16 << 20,
             first: 0xffff_0000,
         }
     }
@@ -180,8 +183,10 @@ pub(super) struct Simulation {
     rtts: (u64, u64),
     /// Drops by order of sending, beside chance.
     pub(super) drop: Box<dyn FnMut(u64) -> bool>,
-    /// Added to the way of each packet that is sent at that time.
-    pub(super) delay: Box<dyn Fn(u64) -> u64>,
+    /// Drops by offset in the stream.
+    pub(super) drop_offset: Box<dyn FnMut(u64) -> bool>,
+    /// While that time lasts, the bottleneck sends nothing.
+    pub(super) stall: std::ops::Range<u64>,
 }
 
 impl Simulation {
@@ -208,7 +213,8 @@ impl Simulation {
             outcome: Outcome::default(),
             rtts: (0, 0),
             drop: Box::new(|_| false),
-            delay: Box::new(|_| 0),
+            drop_offset: Box::new(|_| false),
+            stall: 0..0,
             path,
         }
     }
@@ -230,20 +236,21 @@ impl Simulation {
         while self.departures.front().is_some_and(|at| *at <= now) {
             self.departures.pop_front();
         }
-        let lost = self.random.chance(self.path.loss) || (self.drop)(number);
+        let lost = self.random.chance(self.path.loss) || (self.drop)(number) || (self.drop_offset)(offset);
         if self.departures.len() > self.path.queue {
             self.outcome.dropped += 1;
             return;
         }
         let time = (u64::from(len) + OVERHEAD) * 8_000_000_000 / self.path.rate;
-        self.free = self.free.max(now) + time;
+        let begin = self.free.max(now);
+        self.free = if self.stall.contains(&begin) { self.stall.end } else { begin } + time;
         self.departures.push_back(self.free);
         if lost {
             self.outcome.dropped += 1;
             return;
         }
         let late = if self.random.chance(self.path.reorder) { self.path.late.as_nanos() as u64 } else { 0 };
-        let arrives = self.free + self.path.rtt.as_nanos() as u64 / 2 + late + (self.delay)(now);
+        let arrives = self.free + self.path.rtt.as_nanos() as u64 / 2 + late;
         self.at(arrives, Happens::Data { offset, len, stamp: now / TICK });
     }
 
@@ -263,7 +270,7 @@ impl Simulation {
         loop {
             let nxt = self.una + u64::from(self.sender.outstanding());
             let unsent = (total - nxt).min(64 << 20) as u32;
-            let window_end = self.seq(self.una) + (16 << 20);
+            let window_end = self.seq(self.una) + self.path.window;
             match self.sender.next(now, unsent, window_end) {
                 Next::Resend { seq, len } => {
                     assert!(len > 0 && len <= MSS && seq.at_or_after(self.sender.una()));
