@@ -11,6 +11,8 @@ mod dpdk;
 #[cfg(feature = "pcap")]
 mod files;
 mod memory;
+#[cfg(all(target_os = "linux", feature = "net"))]
+mod net;
 mod run;
 #[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
 mod veth;

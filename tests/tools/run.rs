@@ -137,6 +137,13 @@ impl Running {
         self
     }
 
+    /// The lines of its output so far as JSON.
+    #[cfg(all(target_os = "linux", feature = "net"))]
+    pub fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.out).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// Waits until a text appears on standard error.
     #[cfg(all(target_os = "linux", any(feature = "pcap", feature = "af_xdp")))]
     pub fn says(mut self, text: &str) -> Self {
