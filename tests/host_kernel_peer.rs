@@ -448,6 +448,20 @@ fn unfinished_checksums_are_refused_explained_and_solved() {
     assert_eq!(strict.advice(), [""; 0]);
 }
 
+#[cfg(feature = "pcap")]
+#[test]
+fn packets_that_are_still_to_be_cut_are_noticed() {
+    let Some(_lab) = wire("packets_that_are_still_to_be_cut_are_noticed") else { return };
+    assert_eq!(host("pcap:va?rx_checksum=trust").advice(), [""; 0]);
+    run("ethtool", "-K vb tso on gso on");
+    let advice = host("pcap:va?rx_checksum=trust").advice().join("\n");
+    assert!(advice.contains("`ethtool -K vb tso off gso off`"), "{advice}");
+    // No carrier either.
+    ip("link set vb down");
+    let advice = host("pcap:va?rx_checksum=trust").advice().join("\n");
+    assert!(advice.contains("va has no carrier"), "{advice}");
+}
+
 #[test]
 fn what_the_link_cannot_carry_is_refused() {
     let Some(_lab) = wire("what_the_link_cannot_carry_is_refused") else { return };
