@@ -78,6 +78,7 @@ impl<S: Socket> Host<S> {
 }
 
 /// The other end of a virtual cable.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has such cables, and tells"))]
 enum OtherEnd {
     Here(Box<LinkInfo>),
     Elsewhere,
