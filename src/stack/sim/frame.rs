@@ -137,6 +137,22 @@ impl Segment {
     }
 }
 
+/// The answer of a router to a packet that it cannot pass on whole and may not cut (RFC 1191, 4): "fragmentation needed".
+/// `start` is where the packet begins in the frame.
+pub(super) fn fragmentation_needed(frame: &[u8], start: usize, mtu: u16) -> Vec<u8> {
+    let packet = &frame[start..];
+    let mut body = vec![3, 4, 0, 0, 0, 0];
+    body.extend(mtu.to_be_bytes());
+    body.extend(&packet[..packet.len().min(28)]);
+    let check = !sum(0, &body) as u16;
+    body[2..4].copy_from_slice(&check.to_be_bytes());
+    let (sender, router) = (address_at(packet, 12), Ipv4Addr::new(10, 1, 0, 254));
+    let macs = Macs { source: [2, 0, 0, 0, 9, 9], target: frame[6..12].try_into().expect("six bytes") };
+    let plain = ipv4(router, sender, macs, 1, 0, false, &body);
+    // The same tag, if there is one.
+    [&plain[..12], &frame[12..start], &plain[14..]].concat()
+}
+
 impl Opt {
     fn write(&self, out: &mut Vec<u8>) {
         match self {

@@ -44,7 +44,7 @@ fn path(loss: f64, reordering: f64, corruption: f64) -> Path {
 }
 
 fn manners() -> Manners {
-    Manners { backlog: 128, unlisten_at: None, room: usize::MAX, accept_pause: Duration::ZERO }
+    Manners { backlog: 128, unlisten_at: None, room: usize::MAX, datagrams: 0, accept_pause: Duration::ZERO }
 }
 
 /// smoltcp talks to itself: what the wire and the plans do is right without the engine's help.
@@ -80,7 +80,7 @@ fn against_smoltcp(seed: u64, path: Path, size: u64) {
         assert_eq!((talk.read, talk.end_seen, talk.failed), (expected, true, false), "seed {seed}: {talk:?}");
     }
     assert_eq!(net.b.talks.len(), plans.len());
-    net.a.unlisten(net.now);
+    net.a.leave(net.now);
     let until = net.now + Duration::from_secs(300);
     net.run(until, |_| false);
     assert_eq!(net.a.host.in_flight(), 0);

@@ -1,6 +1,7 @@
 //! One direction of a wire: rate, queue, delay, and everything that can happen to a packet on its way.
 
 use super::super::Instant;
+use super::frame::fragmentation_needed;
 use super::rng::Rng;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,6 +29,8 @@ pub(super) struct Path {
     pub(super) corruption: f64,
     /// The receiving card hands over what has arrived once in this time.
     pub(super) coalescing: Duration,
+    /// The largest IP packet that a router on the way passes on, if that is less than what the ends send.
+    pub(super) mtu: Option<u16>,
     /// Nothing passes in this time.
     pub(super) outage: Option<(Instant, Instant)>,
 }
@@ -47,6 +50,7 @@ impl Path {
             late: Duration::ZERO,
             corruption: 0.0,
             coalescing: Duration::ZERO,
+            mtu: None,
             outage: None,
         }
     }
@@ -141,6 +145,19 @@ impl Link {
         }
         self.fly(frame);
         "sent"
+    }
+
+    /// What a router on the way says about a frame that is too large for it.
+    pub(super) fn refusal(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (mtu, start) = (self.path.mtu?, ip_start(frame)?);
+        let uncut = frame.get(start + 6)? & 0x40 != 0;
+        (uncut && frame.len() - start > usize::from(mtu)).then(|| fragmentation_needed(frame, start, mtu))
+    }
+
+    /// Sends a frame of nobody's, which needs no place in the queue.
+    pub(super) fn slip_in(&mut self, now: Instant, frame: Vec<u8>) {
+        self.order += 1;
+        self.flights.push(Reverse(Flight { at: now + self.path.delay, order: self.order, frame }));
     }
 
     fn fly(&mut self, frame: Vec<u8>) {

@@ -85,7 +85,13 @@ impl<A: Node, B: Node> Net<A, B> {
         assert!(self.idle_turns < MOST_IDLE_TURNS, "node {node} turns in circles at {}", self.now);
         for frame in self.out.drain(..) {
             let text = self.trace.then(|| describe(&frame));
-            let fate = self.links[node].send(self.now, frame);
+            let fate = match self.links[node].refusal(&frame) {
+                Some(answer) => {
+                    self.links[1 - node].slip_in(self.now, answer);
+                    "too large"
+                }
+                None => self.links[node].send(self.now, frame),
+            };
             if let Some(text) = text {
                 eprintln!("{} {} {fate:10} {text}", self.now, ["a→b", "b→a"][node]);
             }

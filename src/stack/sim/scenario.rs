@@ -38,6 +38,7 @@ pub(super) struct Totals {
     pub(super) packets: u64,
     pub(super) damaged: u64,
     pub(super) retransmitted: u64,
+    pub(super) datagrams: u64,
 }
 
 impl Totals {
@@ -49,6 +50,7 @@ impl Totals {
         self.packets += other.packets;
         self.damaged += other.damaged;
         self.retransmitted += other.retransmitted;
+        self.datagrams += other.datagrams;
     }
 }
 
@@ -79,6 +81,7 @@ impl Scenario {
             backlog: rng.pick(&[1, 2, 16, 512]),
             unlisten_at: rng.chance(0.05).then(|| Instant::from_millis(1000 + rng.size(5000))),
             room: rng.pick(&[usize::MAX, usize::MAX, 64, 8, 1]),
+            datagrams: if rng.chance(0.3) { rng.size(50) } else { 0 },
             accept_pause: if rng.chance(0.1) { milliseconds(&mut rng, 200) } else { Duration::ZERO },
         });
         let cookies = configs.iter().any(|config| config.tcp.max_half_open < 64);
@@ -101,6 +104,9 @@ impl Scenario {
         }
         if rng.chance(0.3) {
             path.coalescing = Duration::from_micros(rng.range(1..2000));
+        }
+        if rng.chance(0.1) {
+            path.mtu = Some(rng.range(576..1500) as u16);
         }
         if rng.chance(0.1) {
             let from = Instant::from_millis(1000 + rng.size(5_000));
@@ -143,7 +149,11 @@ impl Scenario {
 
     fn habits(rng: &mut Rng, most: u64) -> Habits {
         let pause = |rng: &mut Rng| if rng.chance(0.2) { milliseconds(rng, 100) } else { Duration::ZERO };
-        let bytes = if rng.chance(0.1) { 0 } else { rng.size(most) };
+        let bytes = match rng.range(0..10) {
+            0 => 0,
+            1..4 => rng.range(most / 2..most + 1),
+            _ => rng.size(most),
+        };
         // Many tiny writes with a pause after each would take for ever.
         let slow = bytes.div_ceil(500).max(1);
         let size = |rng: &mut Rng, pause: Duration| {
@@ -206,9 +216,11 @@ impl Scenario {
             let open: Vec<&Task> = end.tasks.iter().filter(|task| !task.over && task.begun.is_some()).collect();
             assert!(open.is_empty(), "not over after {:?}: {open:#?}", net.elapsed());
         }
-        let totals = self.judge(&net);
-        net.a.unlisten(net.now);
-        net.b.unlisten(net.now);
+        let mut totals = self.judge(&net);
+        assert!(net.a.heard <= 4 * net.b.told && net.b.heard <= 4 * net.a.told, "datagrams from nowhere");
+        totals.datagrams = net.a.heard + net.b.heard;
+        net.a.leave(net.now);
+        net.b.leave(net.now);
         let until = net.now + AFTERWARDS;
         net.run(until, |_| false);
         for (side, end) in [&net.a, &net.b].into_iter().enumerate() {

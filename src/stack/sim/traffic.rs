@@ -1,7 +1,8 @@
 //! Programs that talk over an engine according to a plan, and notice every byte that is not what it should be.
 
 use super::super::{
-    ConnectOptions, Event, Instant, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions, TcpId,
+    ConnectOptions, Datagram, Event, Instant, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions, TcpId,
+    UdpId, UdpOptions,
 };
 use super::host::{Host, MOST_TURNS};
 use super::net::Node;
@@ -96,6 +97,8 @@ pub(super) struct Manners {
     pub(super) unlisten_at: Option<Instant>,
     /// Frames that its card takes per turn.
     pub(super) room: usize,
+    /// Datagrams that it sends to the other side.
+    pub(super) datagrams: u64,
     /// What it waits between two accepts.
     pub(super) accept_pause: Duration,
 }
@@ -113,6 +116,11 @@ pub(super) struct Endpoint {
     listener: Option<ListenerId>,
     acceptable: bool,
     accept_at: Instant,
+    socket: UdpId,
+    /// Datagrams sent, and received whole.
+    pub(super) told: u64,
+    pub(super) heard: u64,
+    tell_at: Instant,
     /// When to try again what the card had no room for.
     again: Option<Instant>,
     /// Frames that arrived while the pool was empty.
@@ -182,7 +190,7 @@ impl Task {
 
 impl Endpoint {
     pub(super) fn new(
-        host: Host,
+        mut host: Host,
         side: usize,
         addresses: [Ipv4Addr; 2],
         plans: Rc<[Plan]>,
@@ -195,6 +203,8 @@ impl Endpoint {
             })
             .map(|(plan, role)| Task::new(plan, role, seed))
             .collect();
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
+        let socket = host.stack.udp_bind(any, &UdpOptions::default()).expect("a free port");
         let mut me = Self {
             host,
             side,
@@ -206,13 +216,16 @@ impl Endpoint {
             listener: None,
             acceptable: false,
             accept_at: Instant::ZERO,
+            socket,
+            told: 0,
+            heard: 0,
+            tell_at: Instant::ZERO,
             again: None,
             lost: 0,
             buffer: vec![0; 1 << 16],
             seed,
         };
         let options = ListenOptions { backlog: manners.backlog, ..ListenOptions::default() };
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
         me.listener = Some(me.host.stack.tcp_listen(any, &options).expect("a free port"));
         me
     }
@@ -222,8 +235,14 @@ impl Endpoint {
         self.tasks.iter().all(|task| task.over)
     }
 
+    /// Closes what is still open.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.unlisten(now);
+        self.host.stack.udp_close(self.socket);
+    }
+
     /// Closes the listener, if it is still open.
-    pub(super) fn unlisten(&mut self, now: Instant) {
+    fn unlisten(&mut self, now: Instant) {
         if let Some(listener) = self.listener.take() {
             self.host.stack.tcp_unlisten(now, listener).expect("an open listener");
         }
@@ -240,7 +259,7 @@ impl Endpoint {
             self.unlisten(now);
             got_on = true;
         }
-        got_on |= self.accept(now);
+        got_on |= self.accept(now) | self.tell(now);
         for index in 0..self.tasks.len() {
             if !self.tasks[index].over {
                 got_on |= self.play(now, index);
@@ -266,10 +285,55 @@ impl Endpoint {
                     task.readable |= ready.intersects(Readiness::READABLE | Readiness::PEER_CLOSED) || over;
                     task.writable |= ready.intersects(Readiness::WRITABLE | Readiness::CONNECTED) || over;
                 }
-                Event::Udp(..) => unreachable!("nobody speaks UDP here"),
+                Event::Udp(id, ready) => {
+                    assert_eq!(id, self.socket);
+                    if ready.contains(Readiness::READABLE) {
+                        self.hear();
+                    }
+                }
             }
         }
         any
+    }
+
+    /// Sends the next datagram, if it is time: its number, its length, and what both sides know must follow.
+    fn tell(&mut self, now: Instant) -> bool {
+        if self.told >= self.manners.datagrams || self.tell_at > now {
+            return false;
+        }
+        let mut rng = Rng::new(self.seed ^ self.told << 1 ^ self.side as u64);
+        let len = 16 + rng.size(65_507 - 16) as usize;
+        self.buffer[..8].copy_from_slice(&self.told.to_be_bytes());
+        self.buffer[8..16].copy_from_slice(&(len as u64).to_be_bytes());
+        stream(self.seed, self.told as usize, 2 + self.side).fill(0, &mut self.buffer[16..len]);
+        let to = Some(SocketAddr::new(IpAddr::V4(self.addresses[1 - self.side]), PORT));
+        let datagram = Datagram { to, from: None, ecn: 0, bytes: &self.buffer[..len] };
+        // What has no room is a datagram lost.
+        let _ = self.host.stack.udp_send(now, self.socket, &mut self.host.card, &datagram);
+        self.told += 1;
+        self.tell_at = now + Duration::from_nanos(rng.range(0..500_000_000));
+        true
+    }
+
+    /// Takes all datagrams, each of which must be one that was sent.
+    fn hear(&mut self) {
+        loop {
+            let packet = match self.host.stack.udp_recv(self.socket) {
+                Ok(packet) => packet,
+                Err(error) => {
+                    assert_eq!(error, SocketError::WouldBlock, "receiving datagrams failed");
+                    return;
+                }
+            };
+            let from = SocketAddr::new(IpAddr::V4(self.addresses[1 - self.side]), PORT);
+            assert_eq!((packet.from, packet.to), (from, IpAddr::V4(self.addresses[self.side])));
+            let bytes = packet.chunk.open(&self.host.ctx);
+            let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+            let expected = stream(self.seed, number(0) as usize, 2 + (1 - self.side));
+            assert_eq!(number(8), bytes.len() as u64, "a datagram of another length");
+            assert_eq!(expected.difference(0, &bytes[16..]), None, "datagram {}: a wrong byte", number(0));
+            self.heard += 1;
+        }
     }
 
     fn accept(&mut self, now: Instant) -> bool {
@@ -292,7 +356,13 @@ impl Endpoint {
             };
             let plan = usize::from(peer.port() - FIRST_PORT);
             let task = self.task_of(plan, 1).unwrap_or_else(|| panic!("nobody expected {peer}"));
-            assert!(self.tasks[task].begun.is_none(), "{peer} was accepted twice");
+            if self.tasks[task].begun.is_some() {
+                // A late duplicate of the acknowledgement that brought a cookie brings it again.
+                let cookies = self.host.stack.stats().tcp.syn_cookies_valid;
+                assert!(cookies > 1, "{peer} was accepted twice");
+                self.host.stack.tcp_abort(now, id);
+                continue;
+            }
             self.tasks[task].begin(now, id);
             self.by_id.insert(id, task);
             // Whatever happened before it was accepted was told to nobody: try everything once.
@@ -510,6 +580,7 @@ impl Node for Endpoint {
         let stack = if self.again.is_some() { self.again } else { self.host.stack.poll_at() };
         let accept = (self.acceptable && self.listener.is_some()).then_some(self.accept_at);
         let unlisten = self.manners.unlisten_at.filter(|_| self.listener.is_some());
-        [tasks, stack, accept, unlisten].into_iter().flatten().min()
+        let tell = (self.told < self.manners.datagrams).then_some(self.tell_at);
+        [tasks, stack, accept, unlisten, tell].into_iter().flatten().min()
     }
 }
