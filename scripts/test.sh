@@ -2,8 +2,9 @@
 # All tests. Installs what it needs (Debian packages, by name), says what it does, ends with what was skipped and why.
 #
 #   scripts/test.sh            everything
-#   scripts/test.sh STEP...    some of: style features tests dpdk models sanitizer netmap bench demo
+#   scripts/test.sh STEP...    some of: style features tests simulation dpdk models sanitizer netmap bench demo
 #
+#   NETHUNS_SIM_SEEDS=N                       seeds of the TCP/IP engine's simulation (10000; 1000 in CI)
 # NETHUNS_NETMAP_MODULE=path/to/netmap.ko   runs netmap's tests on that module too, in a guest (scripts/netmap-guest.sh)
 #
 # As root it also makes network namespaces of its own and runs the tests that need interfaces; without root those are
@@ -14,7 +15,7 @@ set -uo pipefail
 cd "$top" || exit
 
 steps=("$@")
-[ ${#steps[@]} = 0 ] && steps=(style features tests dpdk models sanitizer netmap bench demo)
+[ ${#steps[@]} = 0 ] && steps=(style features tests simulation dpdk models sanitizer netmap bench demo)
 
 need_library
 need_packages clang curl iperf3 iproute2 ethtool iptables tcpdump tshark iputils-ping wrk shellcheck
@@ -113,6 +114,14 @@ step_tests() {
   tests "all features" test --features full
 }
 
+step_simulation() {
+  local seeds=${NETHUNS_SIM_SEEDS:-10000}
+  [ "${CI:-}" = true ] && seeds=${NETHUNS_SIM_SEEDS:-1000}
+  say "simulation: two engines and every fault of a wire, $seeds seeds; goodput against the Mathis bound"
+  NETHUNS_SIM_SEEDS=$seeds CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true CARGO_TARGET_DIR="$top/target/simulation" \
+    tests "simulation" test -p nethuns-rs --release --no-default-features --features net --lib stack::sim
+}
+
 step_dpdk() {
   say "dpdk: clippy, rustdoc and tests with feature dpdk, on virtual devices, ordinary pages and huge ones"
   need_packages libdpdk-dev dpdk-dev libclang-dev
@@ -182,7 +191,7 @@ step_demo() {
 }
 
 for step in "${steps[@]}"; do
-  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests dpdk models sanitizer netmap bench demo"
+  declare -F "step_$step" >/dev/null || die "no step \`$step\`: there are style features tests simulation dpdk models sanitizer netmap bench demo"
   "step_$step"
 done
 
