@@ -26,7 +26,10 @@ fn every_byte_arrives_once_and_in_order() {
         let begin = Instant::now();
         match catch_unwind(AssertUnwindSafe(|| Scenario::new(seed).run())) {
             Ok(totals) => sum.add(&totals),
-            Err(_) => failed.push(seed),
+            Err(_) => {
+                eprintln!("that was seed {seed}");
+                failed.push(seed);
+            }
         }
         slowest = slowest.max((begin.elapsed(), seed));
     }

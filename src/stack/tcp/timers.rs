@@ -7,10 +7,22 @@ use super::recovery::Expired;
 use super::tcb::{Flags, NEVER, Tcb};
 use crate::stack::SocketError;
 use crate::stack::ip::Path;
+use std::time::Duration;
 
 /// Retransmissions, or probes of a closed window, before a connection is given up that no program holds any more (Linux:
 /// `tcp_orphan_retries`).
 const ORPHAN_RETRIES: u32 = 8;
+
+/// The timeout from which [`patience`] counts (Linux: `TCP_RTO_MIN`).
+const USUAL_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long so many retransmissions take that begin after [`USUAL_TIMEOUT`]. Where timeouts are shorter, that many would be
+/// over in a moment: to give up takes a time as well as a number (RFC 9293, 3.8.3: 100 s at least).
+#[cold]
+fn patience(retries: u32, max_rto: Duration) -> Duration {
+    let timeout = |n: u32| USUAL_TIMEOUT.saturating_mul(1 << n.min(30)).min(max_rto);
+    (0..=retries.min(u32::from(u8::MAX))).map(timeout).sum()
+}
 
 impl Tcb {
     /// The wheel's entry has come: does what is due, and sees to the next deadline.
@@ -65,7 +77,8 @@ impl Tcb {
                 } else {
                     cx.config.retries
                 };
-                if count > limit && self.user_timeout().is_none() {
+                let waited = cx.now.saturating_since(self.unacked_since);
+                if count > limit && waited >= patience(limit, cx.config.max_rto) && self.user_timeout().is_none() {
                     return self.time_out(cx);
                 }
                 if count > 1 {
@@ -105,8 +118,12 @@ impl Tcb {
             _ => {
                 // A peer that answers may keep its window closed as long as it likes (RFC 9293, 3.8.6.1), but not for a
                 // program that is gone.
-                let silent = u32::from(self.kept_alive) >= cx.config.retries.min(u32::from(u8::MAX));
-                let abandoned = self.flags.has(Flags::ORPHAN) && u32::from(self.tries) >= ORPHAN_RETRIES;
+                let (retries, max_rto) = (cx.config.retries.min(u32::from(u8::MAX)), cx.config.max_rto);
+                let silent = u32::from(self.kept_alive) >= retries
+                    && cx.now.saturating_since(self.heard_at) >= patience(retries, max_rto);
+                let abandoned = self.flags.has(Flags::ORPHAN)
+                    && u32::from(self.tries) >= ORPHAN_RETRIES
+                    && self.recovery.backoff(u32::from(self.tries)) >= max_rto;
                 if silent || abandoned {
                     let _ = self.time_out(cx);
                     return Verdict::Reset;
