@@ -40,6 +40,15 @@ pub(super) fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> 
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Receives without taking (`MSG_PEEK`).
+pub(super) fn peek(socket: &Socket, room: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the room lives through the call, and its size is told.
+    let got = unsafe {
+        libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_PEEK | libc::MSG_DONTWAIT)
+    };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
 /// Bytes received and not read.
 pub(super) fn received(socket: &Socket) -> usize {
     // `SIOCINQ` of `linux/sockios.h`.

@@ -359,6 +359,23 @@ impl Kernel {
         self.tcp_mut(id)?.receive(room)
     }
 
+    /// Copies bytes that wait to be received, and leaves them there. 0 is the end of the peer's stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_recv`](Self::tcp_recv).
+    pub fn tcp_peek(&mut self, id: TcpId, room: &mut [u8]) -> Result<usize, SocketError> {
+        let tcp = self.tcp_mut(id)?;
+        if !tcp.has(READABLE) {
+            return tcp.end();
+        }
+        match sys::peek(&tcp.socket, room) {
+            Ok(n @ 1..) => Ok(n),
+            // Whatever else there is to be said a receive says, and does not forget.
+            _ => tcp.receive(room),
+        }
+    }
+
     /// Bytes that wait to be received.
     ///
     /// # Errors

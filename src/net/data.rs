@@ -4,7 +4,7 @@ use crate::stack::{self, Chunk};
 use crate::{any, host, kernel};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::rc::Rc;
 
 /// Received bytes that nobody has looked at yet. [`Reader::open`] lets them be read and written.
@@ -107,6 +107,24 @@ pub struct Opened<'a>(Open<'a>);
 enum Open<'a> {
     Kernel(kernel::Opened<'a>),
     Host(stack::Opened<'a, any::Context>),
+}
+
+impl Opened<'_> {
+    /// The bytes with at least `before` writable bytes in front of them and `after` behind them, and where they lie in that
+    /// slice. `None` if there is no such room where they lie: up to 32 bytes on both sides there always is with the kernel,
+    /// and nearly always with the engine. What the padding holds before is undefined.
+    #[inline]
+    pub fn with_padding(&mut self, before: usize, after: usize) -> Option<(&mut [u8], Range<usize>)> {
+        match &mut self.0 {
+            Open::Kernel(opened) => {
+                let len = opened.len();
+                let from = kernel::PADDING.checked_sub(before)?;
+                let to = kernel::PADDING + len + after;
+                Some((opened.padded().get_mut(from..to)?, before..before + len))
+            }
+            Open::Host(opened) => opened.with_padding(before, after),
+        }
+    }
 }
 
 impl Deref for Opened<'_> {

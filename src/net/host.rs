@@ -151,6 +151,16 @@ impl Engine {
         self.host.tcp_read(id, room)
     }
 
+    pub(super) fn tcp_peek(&mut self, id: TcpId, room: &mut [u8]) -> Result<usize, SocketError> {
+        let Some(chunk) = self.host.tcp_recv(id)? else { return Ok(0) };
+        let reader = self.host.reader();
+        let bytes = reader.open(chunk);
+        let n = bytes.len().min(room.len());
+        room[..n].copy_from_slice(&bytes[..n]);
+        self.host.tcp_unread(id, bytes.into_chunk());
+        Ok(n)
+    }
+
     pub(super) fn tcp_readable(&self, id: TcpId) -> Result<usize, SocketError> {
         self.host.tcp_state(id)?;
         Ok(self.host.tcp_readable(id))

@@ -323,6 +323,16 @@ impl Net {
         each!(&mut self.kind, net => net.tcp_read(id, room))
     }
 
+    /// Copies bytes that wait to be received, perhaps not all of them, and leaves them there. 0 is the end of the peer's
+    /// stream (or no room given).
+    ///
+    /// # Errors
+    ///
+    /// As [`tcp_recv`](Self::tcp_recv).
+    pub fn tcp_peek(&mut self, id: TcpId, room: &mut [u8]) -> Result<usize, SocketError> {
+        each!(&mut self.kind, net => net.tcp_peek(id, room))
+    }
+
     /// Bytes that wait to be received.
     ///
     /// # Errors

@@ -62,6 +62,45 @@ pub fn received_bytes_can_be_held_while_the_network_is_used(world: &mut World) {
     assert_eq!(back, b"oneTWOthree");
 }
 
+pub fn received_bytes_can_be_looked_at_and_left(world: &mut World) {
+    let (client, server) = world.connect();
+    let mut room = [0; 100];
+    assert_eq!(world.server.net.tcp_peek(server, &mut room), Err(SocketError::WouldBlock));
+    world.client.net.tcp_send(client, b"look").unwrap();
+    readable(world, server);
+    for _ in 0..3 {
+        assert_eq!(world.server.net.tcp_peek(server, &mut room), Ok(4));
+        assert_eq!(room[..4], *b"look");
+        assert_eq!(world.server.net.tcp_peek(server, &mut room[..2]), Ok(2));
+    }
+    assert_eq!(world.server.net.tcp_readable(server), Ok(4));
+    assert_eq!(world.server.read_all(server), (b"look".to_vec(), Err(SocketError::WouldBlock)));
+    world.client.net.tcp_shutdown(client, std::net::Shutdown::Write).unwrap();
+    world.until("end", |world| world.server.told_of(server).contains(Readiness::PEER_CLOSED));
+    assert_eq!(world.server.net.tcp_peek(server, &mut room), Ok(0));
+    assert_eq!(world.server.net.tcp_read(server, &mut room), Ok(0));
+}
+
+pub fn there_is_room_around_received_bytes(world: &mut World) {
+    let (client, server) = world.connect();
+    world.client.net.tcp_send(client, b"0123456789").unwrap();
+    readable(world, server);
+    let data = world.server.piece(server);
+    let mut opened = world.server.reader.open(data);
+    let (bytes, place) = opened.with_padding(32, 32).expect("room on both sides");
+    assert_eq!(bytes.len(), 32 + 10 + 32);
+    bytes[..place.start].fill(b'<');
+    bytes[place.end..].fill(b'>');
+    assert_eq!(bytes[place.clone()], *b"0123456789");
+    assert_eq!(opened[..], *b"0123456789", "what is around them is not of them");
+    assert!(opened.with_padding(1 << 20, 0).is_none());
+    drop(opened);
+    world.client.net.tcp_send(client, b"more").unwrap();
+    world.forget();
+    readable(world, server);
+    assert_eq!(world.server.read_all(server).0, b"more");
+}
+
 /// Sends until there is no room; how much went.
 fn fill(world: &mut World, client: TcpId) -> usize {
     let bytes = vec![7; 256 << 10];

@@ -47,6 +47,8 @@ on_every_network! {
     flow:
         data_is_told_again_when_more_comes
         received_bytes_can_be_held_while_the_network_is_used
+        received_bytes_can_be_looked_at_and_left
+        there_is_room_around_received_bytes
         room_is_told_after_a_short_send_only
         a_paused_connection_is_not_told_of
         parts_arrive_as_one_stream
@@ -74,4 +76,36 @@ on_every_network! {
         a_poll_is_woken_from_another_thread
         a_wake_before_the_poll_counts
         time_passes_when_nothing_happens;
+}
+
+/// What must hold over a bad line too: nothing is lost, nothing is told that is not so, however late it comes.
+mod bad_line {
+    use crate::world::World;
+
+    const FAULTS: &str = "&loss=2%&dup=1%&reorder=2%&delay=200us&min_rto=5ms&faults=rx";
+
+    #[test]
+    fn bytes_arrive_in_order_both_ways() {
+        let world = &mut World::memory_with(FAULTS);
+        crate::bulk::bytes_arrive_in_order_both_ways(world);
+        for side in [&world.client, &world.server] {
+            let stats = side.net.as_host().expect("the engine").stats().stack.tcp;
+            assert!(stats.retransmitted_segments > 0, "the line is bad: {stats:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_loses_nothing() {
+        crate::bulk::a_slow_reader_loses_nothing(&mut World::memory_with(FAULTS));
+    }
+
+    #[test]
+    fn many_connections_at_once() {
+        crate::bulk::many_connections_at_once(&mut World::memory_with(FAULTS));
+    }
+
+    #[test]
+    fn what_was_sent_before_close_arrives() {
+        crate::end::what_was_sent_before_close_arrives(&mut World::memory_with(FAULTS));
+    }
 }

@@ -88,10 +88,15 @@ impl World {
 
     /// The engine on both sides of a wire in memory.
     pub fn memory() -> Self {
+        Self::memory_with("")
+    }
+
+    /// The same with more options on both sides.
+    pub fn memory_with(options: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let wire = format!("mem:net-tests-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let side = |ip: &str| {
-            let spec = format!("{wire}?ip={ip}/24");
+            let spec = format!("{wire}?ip={ip}/24{options}");
             let net = Net::builder().spec(&spec).build().unwrap();
             assert_eq!(net.name(), spec);
             Side::new(net)
