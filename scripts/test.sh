@@ -179,8 +179,9 @@ step_netmap() {
 
 step_bench() {
   say "bench: the benchmarks, quickly, so that they cannot rot"
-  [ "$(id -u)" = 0 ] || { skipped "scripts/bench.sh packets --quick: needs root for network namespaces"; return; }
+  [ "$(id -u)" = 0 ] || { skipped "scripts/bench.sh --quick: needs root for network namespaces"; return; }
   check "bench.sh packets --quick" ./scripts/bench.sh packets --quick
+  check "bench.sh tcp --quick" ./scripts/bench.sh tcp --quick
 }
 
 step_demo() {

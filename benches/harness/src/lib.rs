@@ -243,19 +243,36 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
 }
 
+/// The CPUs that this process was given, before [`one_cpu`].
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn cpus() -> Vec<usize> {
+    let all = all_cpus();
+    // SAFETY: the number is below the size of the set.
+    #[allow(unsafe_code)]
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, all) }).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn all_cpus() -> &'static libc::cpu_set_t {
+    static ALL: std::sync::OnceLock<libc::cpu_set_t> = std::sync::OnceLock::new();
+    // SAFETY: the set is plain memory of the size that is given; 0 names this thread.
+    ALL.get_or_init(|| unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set);
+        set
+    })
+}
+
 /// Keeps this thread, and the processes it starts from now on, on the last CPU it may use; `false` gives back all.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub fn one_cpu(pin: bool) {
-    static ALL: std::sync::OnceLock<libc::cpu_set_t> = std::sync::OnceLock::new();
     const SIZE: usize = size_of::<libc::cpu_set_t>();
+    let all = all_cpus();
     // SAFETY: the set is plain memory of the size that is given; 0 names this thread.
     unsafe {
-        let all = ALL.get_or_init(|| {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            libc::sched_getaffinity(0, SIZE, &mut set);
-            set
-        });
         let mut set = *all;
         if pin && let Some(last) = (0..libc::CPU_SETSIZE as usize).rev().find(|cpu| libc::CPU_ISSET(*cpu, all)) {
             libc::CPU_ZERO(&mut set);

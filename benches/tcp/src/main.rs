@@ -1,7 +1,10 @@
 //! The driver of the TCP engine's benchmarks: `scripts/bench.sh tcp` builds everything and runs it.
 //!
 //! In memory, without a driver: what an exchange of 64 bytes costs at the server, what an idle connection keeps, and what
-//! a bulk transfer costs at both ends. Against smoltcp in the set-up in which it does best, see `smoltcp.rs`.
+//! a bulk transfer costs at both ends. Against smoltcp in the set-up in which it does best, see `smoltcp.rs`. And over veth:
+//! a server on our stack over AF_XDP against the same server on the kernel, see `veth`.
+
+mod veth;
 
 use nethuns_bench::{Contender, Options, Report, Row, Sample, instructions, median, one_cpu, race, race_until_clear};
 use std::path::{Path, PathBuf};
@@ -153,5 +156,8 @@ fn main() -> ExitCode {
     }
     bulk(&bench, &mut report);
     count_instructions(&bench, &mut report);
+    if options.only.as_ref().is_none_or(|text| text.contains("veth")) {
+        veth::figures(&bench, &mut report);
+    }
     report.finish()
 }
