@@ -101,4 +101,7 @@ mod documents {
     #[cfg(feature = "net")]
     #[doc = include_str!("../docs/stack.md")]
     mod stack {}
+    #[cfg(all(target_os = "linux", feature = "net"))]
+    #[doc = include_str!("../docs/net.md")]
+    mod net {}
 }

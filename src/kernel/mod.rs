@@ -155,7 +155,8 @@ impl Kernel {
     }
 
     /// Waits for something to happen to a socket, for somebody to call [`Waker::wake`], or for the time to be over: `None`
-    /// is for ever, zero does not wait. Does not wait either while events are left from before. A signal ends it early.
+    /// is for ever, zero does not wait, anything else is rounded up to milliseconds, as `epoll_wait(2)` counts. Does not
+    /// wait either while events are left from before. A signal ends it early.
     ///
     /// # Errors
     ///
