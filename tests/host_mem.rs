@@ -229,6 +229,36 @@ fn sleepers_sleep_and_busy_hosts_do_not() {
 }
 
 #[test]
+fn idle_connections_let_their_hosts_sleep() {
+    let (mut a, b_) = pair("idle", "poll=sleep&delayed_ack=10ms&time_wait=50ms");
+    let server = serve_in_thread(b_, true);
+    assert_eq!(ping_pong(&mut a, 10), 10); // closed at its end, and in TIME-WAIT
+    let open = a.tcp_connect(b(80), &ConnectOptions::default()).unwrap();
+    let half = a.tcp_connect(b(80), &ConnectOptions::default()).unwrap();
+    let nobody = a.tcp_connect(([10, 0, 0, 77], 80).into(), &ConnectOptions::default()).unwrap();
+    let settle = |host: &mut Host, time: Duration| {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            host.poll(Some(time.saturating_sub(start.elapsed()))).unwrap();
+            while host.next_event().is_some() {}
+        }
+    };
+    settle(&mut a, Duration::from_millis(200));
+    assert_eq!(a.tcp_send(open, b"x"), Ok(1));
+    a.tcp_shutdown(half, std::net::Shutdown::Write).unwrap();
+    settle(&mut a, Duration::from_millis(200));
+    let before = a.stats().host.turns;
+    settle(&mut a, Duration::from_millis(500));
+    let turns = a.stats().host.turns - before;
+    assert!(turns < 20, "{turns} turns for nothing\n{}", a.stats());
+    for id in [open, half, nobody] {
+        a.tcp_abort(id);
+    }
+    let theirs = server.stop();
+    assert!(theirs.host.turns < 200, "{theirs}");
+}
+
+#[test]
 fn short_timeouts_are_kept() {
     let mut host = Host::open("mem:short?ip=10.0.0.1/24&poll=sleep").unwrap();
     let mut best = Duration::MAX;
