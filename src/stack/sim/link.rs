@@ -65,6 +65,8 @@ pub(super) struct Fates {
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
     pub(super) corrupted: u64,
+    /// By a router, as too large.
+    pub(super) refused: u64,
 }
 
 /// A packet on its way.
@@ -148,10 +150,14 @@ impl Link {
     }
 
     /// What a router on the way says about a frame that is too large for it.
-    pub(super) fn refusal(&self, frame: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn refusal(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
         let (mtu, start) = (self.path.mtu?, ip_start(frame)?);
         let uncut = frame.get(start + 6)? & 0x40 != 0;
-        (uncut && frame.len() - start > usize::from(mtu)).then(|| fragmentation_needed(frame, start, mtu))
+        if !uncut || frame.len() - start <= usize::from(mtu) {
+            return None;
+        }
+        self.fates.refused += 1;
+        Some(fragmentation_needed(frame, start, mtu))
     }
 
     /// Sends a frame of nobody's, which needs no place in the queue.

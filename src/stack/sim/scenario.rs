@@ -3,10 +3,11 @@
 use super::super::config::CongestionControl;
 use super::super::{Config, Instant, KeepAlive, SocketError, SocketOptions};
 use super::host::Host;
-use super::link::Path;
+use super::link::{Fates, Path};
 use super::net::Net;
 use super::rng::Rng;
 use super::traffic::{Ending, Endpoint, Habits, Manners, Plan, Task};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,28 +30,18 @@ pub(super) struct Scenario {
     cookies: bool,
 }
 
-/// What a run has done, for sums over many.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) connections: u64,
-    pub(super) failed: u64,
-    pub(super) bytes: u64,
-    pub(super) packets: u64,
-    pub(super) damaged: u64,
-    pub(super) retransmitted: u64,
-    pub(super) datagrams: u64,
-}
+/// What a run has done, by name: the counters of both engines, and what happened on the wire and to the connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals(pub(super) BTreeMap<String, u64>);
 
 impl Totals {
+    fn count(&mut self, name: &str, by: u64) {
+        *self.0.entry(name.to_owned()).or_default() += by;
+    }
+
     /// Adds those of another run.
     pub(super) fn add(&mut self, other: &Self) {
-        self.connections += other.connections;
-        self.failed += other.failed;
-        self.bytes += other.bytes;
-        self.packets += other.packets;
-        self.damaged += other.damaged;
-        self.retransmitted += other.retransmitted;
-        self.datagrams += other.datagrams;
+        other.0.iter().for_each(|(name, count)| self.count(name, *count));
     }
 }
 
@@ -70,7 +61,8 @@ impl Scenario {
         let vlan = rng.chance(0.1).then_some(7);
         let mut config = |side: usize| Self::config(&mut rng, side, mtu, vlan, neighbours_known);
         let configs = [config(0), config(1)];
-        let frames = configs.each_ref().map(|config| config.max_kept_frames + 128);
+        let spare = rng.pick(&[128, 128, 128, 4]);
+        let frames = configs.each_ref().map(|config| config.max_kept_frames + spare);
         let count = rng.pick(&[1, 1, 2, 3, 5, 8, 20]);
         let large = rng.chance(0.1);
         // Slow wires carry less, so that simulated time stays bounded.
@@ -216,9 +208,8 @@ impl Scenario {
             let open: Vec<&Task> = end.tasks.iter().filter(|task| !task.over && task.begun.is_some()).collect();
             assert!(open.is_empty(), "not over after {:?}: {open:#?}", net.elapsed());
         }
-        let mut totals = self.judge(&net);
+        let totals = self.judge(&net);
         assert!(net.a.heard <= 4 * net.b.told && net.b.heard <= 4 * net.a.told, "datagrams from nowhere");
-        totals.datagrams = net.a.heard + net.b.heard;
         net.a.leave(net.now);
         net.b.leave(net.now);
         let until = net.now + AFTERWARDS;
@@ -236,12 +227,22 @@ impl Scenario {
     fn judge(&self, net: &Net<Endpoint, Endpoint>) -> Totals {
         let ends = [&net.a, &net.b];
         let mut totals = Totals::default();
-        for link in &net.links {
-            totals.packets += link.fates.sent;
-            totals.damaged += link.fates.lost + link.fates.overflowed + link.fates.corrupted + link.fates.reordered;
+        for Fates { sent, lost, overflowed, duplicated, reordered, corrupted, refused } in
+            net.links.each_ref().map(|l| l.fates)
+        {
+            totals.count("wire.packets", sent);
+            totals.count("wire.lost", lost);
+            totals.count("wire.overflowed", overflowed);
+            totals.count("wire.duplicated", duplicated);
+            totals.count("wire.reordered", reordered);
+            totals.count("wire.corrupted", corrupted);
+            totals.count("wire.refused", refused);
         }
         for end in ends {
-            totals.retransmitted += end.host.stack.stats().tcp.retransmitted_segments;
+            end.host.stack.stats().each().for_each(|(name, count)| totals.count(&name, count));
+            totals.count("card.refused", end.host.card.refused);
+            totals.count("pool.empty", end.lost as u64);
+            totals.count("datagrams", end.heard);
         }
         for (number, plan) in self.plans.iter().enumerate() {
             let task = |role: usize| {
@@ -249,13 +250,13 @@ impl Scenario {
                 tasks.iter().find(|task| (task.plan, task.role) == (number, role)).expect("every role has a task")
             };
             let roles = [task(0), task(1)];
-            totals.connections += 1;
-            totals.bytes += roles[0].read + roles[1].read;
+            totals.count("connections", 1);
+            totals.count("bytes", roles[0].read + roles[1].read);
             for (role, task) in roles.iter().enumerate() {
                 assert!(task.read <= roles[1 - role].written, "plan {number}: more was read than written");
             }
             let failed = roles.iter().any(|task| task.error.is_some()) || roles[1].begun.is_none();
-            totals.failed += u64::from(failed);
+            totals.count("connections.failed", u64::from(failed));
             if !plan.is_orderly() || self.may_fail(plan, roles) {
                 continue;
             }
