@@ -142,7 +142,7 @@ step_dpdk() {
 
 step_models() {
   say "models: every interleaving of what threads share (loom)"
-  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --lib model
+  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --features net --lib model
 }
 
 step_sanitizer() {

@@ -1,20 +1,16 @@
 //! Waking a host from another thread.
 //!
-//! One word says what the host is doing. A waker swaps in `CALLED`; only if it finds `ASLEEP` it has to do more, which is
-//! to make a descriptor readable that the host sleeps on. So a call costs one atomic operation while the host is busy,
-//! calls coalesce, and none is lost: the host falls asleep by exchanging `AWAKE` for `ASLEEP`, which fails once it has been
-//! called.
+//! One word ([`Call`]) says what the host is doing, and who finds it asleep makes a descriptor readable that the host sleeps
+//! on. So a call costs one atomic operation while the host is busy, and calls coalesce.
 
+mod call;
+
+use self::call::Call;
 use crate::errors::{Error, Result};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
-const AWAKE: u8 = 0;
-const ASLEEP: u8 = 1;
-const CALLED: u8 = 2;
 
 /// Makes [`Host::poll`](super::Host::poll) return, from any thread.
 ///
@@ -24,7 +20,7 @@ pub struct Waker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: AtomicU8,
+    call: Call,
     /// What is written to it makes the host's end readable.
     writer: UnixStream,
 }
@@ -32,8 +28,7 @@ struct Shared {
 impl Waker {
     /// Makes the host's `poll` return soon, or its next one at once.
     pub fn wake(&self) {
-        // Release: what the caller did before is seen by the host when it finds the call.
-        if self.0.state.swap(CALLED, Ordering::AcqRel) == ASLEEP {
+        if self.0.call.make() {
             // A full pipe is readable already, and a closed one belongs to a host that is gone.
             let _ = (&self.0.writer).write(&[1]);
         }
@@ -59,7 +54,7 @@ impl Bell {
             help: "the limit of open files may be too low: `ulimit -n`".to_owned(),
             source,
         })?;
-        Ok(Self { shared: Arc::new(Shared { state: AtomicU8::new(AWAKE), writer }), reader })
+        Ok(Self { shared: Arc::new(Shared { call: Call::new(), writer }), reader })
     }
 
     pub(super) fn waker(&self) -> Waker {
@@ -69,18 +64,17 @@ impl Bell {
     /// Whether somebody has called since this was last asked.
     #[inline]
     pub(super) fn take(&self) -> bool {
-        // The look without a write is what a host that polls busily pays for.
-        self.shared.state.load(Ordering::Relaxed) == CALLED && self.shared.state.swap(AWAKE, Ordering::AcqRel) == CALLED
+        self.shared.call.take()
     }
 
     /// Announces a sleep. False if somebody has called: then there is none to be had.
     pub(super) fn lie_down(&self) -> bool {
-        self.shared.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.shared.call.lie_down()
     }
 
     /// Ends the sleep; a call made during it is left for [`take`](Self::take). `rung`: the descriptor was readable.
     pub(super) fn get_up(&self, rung: bool) {
-        let _ = self.shared.state.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire);
+        self.shared.call.get_up();
         if rung {
             // Whatever has been written by now. A byte that is still on its way costs one short sleep later.
             let mut bytes = [0; 64];

@@ -3,12 +3,16 @@
 #[cfg(not(loom))]
 mod real {
     pub(crate) use crossbeam_queue::ArrayQueue as FrameQueue;
+    #[cfg(feature = "net")]
+    pub(crate) use std::sync::atomic::AtomicU8;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use std::sync::{Arc, Condvar, Mutex};
 }
 
 #[cfg(loom)]
 mod real {
+    #[cfg(feature = "net")]
+    pub(crate) use loom::sync::atomic::AtomicU8;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use loom::sync::{Arc, Condvar, Mutex};
 
