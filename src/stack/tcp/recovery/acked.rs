@@ -277,8 +277,11 @@ impl Recovery {
         // Karn's rule: nothing is learned from what was sent twice, or was held back by what was, unless a timestamp tells.
         let clean = !delivery.resent;
         let since = |sent: Instant| now.nanos_since(sent);
+        let dsack = acked.dsack;
         let echo = || {
-            let tick = self.agreed.timestamps.filter(|_| advanced)?;
+            // What answers a duplicate echoes what came before it: if the acknowledgement of that was lost, the time of a
+            // whole timeout would count as a round trip, the timeout would grow by it, and so on.
+            let tick = self.agreed.timestamps.filter(|_| advanced && !dsack)?;
             ack.echo_rtt.map(|rtt| nanos(rtt.max(tick)))
         };
         let oldest = delivery.first.filter(|_| clean).map(since);
