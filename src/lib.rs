@@ -88,10 +88,10 @@ mod host_call;
 pub use errors::{Error, Result};
 
 /// Unit tests count what they allocate.
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 #[path = "../tests/common/counting.rs"]
 mod counting;
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 

@@ -5,7 +5,6 @@ mod common;
 
 use common::counting::{Counting, allocations};
 use common::host::{Flows, datagram, patience, stream};
-use nethuns_rs::any::{AnyFlags, Sock};
 use nethuns_rs::api::{Interest, LinkInfo, Mode, Socket, Stats, Token};
 use nethuns_rs::host::{Clock, Host, HostBuilder, PollMode, Turn};
 use nethuns_rs::mem::{self, MemFlags, SimClock};
@@ -598,6 +597,7 @@ fn the_tap_has_everything() {
     // What others make of the file.
     #[cfg(feature = "pcap")]
     {
+        use nethuns_rs::any::{AnyFlags, Sock};
         use nethuns_rs::api::Metadata;
         let file = Sock::create(path.to_str().unwrap(), None, AnyFlags::default()).unwrap();
         let (mut read, mut last) = (0, u64::try_from(before.as_nanos()).unwrap() - 1_000_000_000);
