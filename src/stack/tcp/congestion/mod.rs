@@ -39,8 +39,6 @@ pub(crate) struct Sample {
     pub(crate) una: Seq,
     /// Next byte to be sent.
     pub(crate) nxt: Seq,
-    /// Whether the window was in the way of more (RFC 7661): if not, it does not grow.
-    pub(crate) limited: bool,
     /// Segments that it may add in slow start, at most.
     pub(crate) limit: Growth,
 }
@@ -133,7 +131,7 @@ impl Congestion {
         self.initial = self.initial.max(self.mss);
     }
 
-    /// Data has arrived while no loss is being repaired, or after a timeout.
+    /// Data has arrived while no loss is being repaired, or after a timeout, and the window was in the way of more.
     #[inline]
     pub(crate) fn on_ack(&mut self, sample: &Sample) {
         if self.ssthresh == u32::MAX {
@@ -144,12 +142,6 @@ impl Congestion {
             if self.hystart.on_ack(sample.una, sample.nxt) {
                 self.ssthresh = self.cwnd;
             }
-        }
-        if !sample.limited {
-            if let Algorithm::Cubic(cubic) = &mut self.algorithm {
-                cubic.pause(sample.now);
-            }
-            return;
         }
         let mut delivered = sample.delivered;
         if self.in_slow_start() {
@@ -175,6 +167,14 @@ impl Congestion {
             Algorithm::Cubic(cubic) => cubic.on_ack(self.cwnd, self.mss, delivered, sample.now, sample.srtt),
         };
         self.cwnd = grown.clamp(self.mss, MAX_WINDOW);
+    }
+
+    /// Data has arrived, but the window was not in the way of more (RFC 7661): it does not grow, and that time does not count.
+    #[inline]
+    pub(crate) fn pause(&mut self, now: Instant) {
+        if let Algorithm::Cubic(cubic) = &mut self.algorithm {
+            cubic.pause(now);
+        }
     }
 
     /// A loss, or the network's word that there is congestion: `ssthresh` falls, the caller brings the window there. `flight` is what was

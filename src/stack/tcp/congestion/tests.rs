@@ -40,6 +40,10 @@ impl Flow {
             self.now += self.rtt / acks;
             let delivered = (window - n * stretch * MSS).min(stretch * MSS);
             self.una += delivered;
+            if !self.limited {
+                self.congestion.pause(self.now);
+                continue;
+            }
             self.congestion.on_ack(&Sample {
                 now: self.now,
                 delivered,
@@ -47,7 +51,6 @@ impl Flow {
                 srtt: self.rtt.as_nanos() as u64,
                 una: self.una,
                 nxt: nxt + n * stretch * MSS,
-                limited: self.limited,
                 limit: self.limit,
             });
         }
@@ -249,7 +252,6 @@ fn the_window_stays_within_bounds() {
                 srtt: u64::MAX / 4,
                 una: flow.una,
                 nxt: flow.una + 1,
-                limited: true,
                 limit: Growth::Paced,
             });
             flow.now += Duration::from_secs(1_000_000);

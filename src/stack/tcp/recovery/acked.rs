@@ -35,9 +35,9 @@ impl Recovery {
     /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the SACK blocks count.
     #[inline]
     pub(crate) fn ack(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
-        // The usual answer to a request: one segment in flight, all of it acknowledged, nothing odd going on.
-        if self.ring.len() == 1 && ack.ack == self.nxt() && ack.sacks.is_empty() && self.is_quiet() && !ack.ece {
-            return self.ack_only(now);
+        let advance = ack.ack.since(self.una());
+        if advance.wrapping_sub(1) < self.outstanding() && ack.sacks.is_empty() && !ack.ece && self.is_quiet() {
+            return self.ack_plain(now, ack.ack);
         }
         self.ack_any(now, ack)
     }
@@ -53,28 +53,22 @@ impl Recovery {
             && self.presumed == 0
     }
 
-    /// The only segment in flight is acknowledged.
+    /// What was sent first has arrived, nothing was lost, nothing was sent twice.
     #[inline]
-    fn ack_only(&mut self, now: Instant) -> Acked {
-        let Some(record) = self.ring.acknowledge_only() else { return Acked::default() };
-        let len = record.len();
-        let mut acked = Acked { bytes: len, ..Acked::default() };
-        let mut rtt = None;
-        self.rack.delivered(now, &record, self.rtt.min(), None);
-        if !record.has(EVER_RESENT) {
-            let sample = now.nanos_since(record.sent);
-            self.rtt.sample(sample, self.una(), self.nxt());
-            self.rtt.sample_min(now, sample);
-            acked.rtt = Some(Duration::from_nanos(sample));
-            rtt = Some(sample);
-        }
+    fn ack_plain(&mut self, now: Instant, ack: Seq) -> Acked {
+        let before = self.una();
+        let Some((first, last)) = self.ring.acknowledge_plain(ack) else { return Acked::default() };
+        let bytes = self.una().since(before);
+        self.rack.delivered_in_order(now, &last);
+        let (oldest, latest) = (now.nanos_since(first), now.nanos_since(last.sent));
+        self.rtt.sample(oldest, self.una(), self.nxt());
+        self.rtt.sample_min(now, latest);
         self.timeouts = 0;
         self.duplicates = 0;
         self.hold = false;
-        self.rack.judge_again(self.una());
-        self.grow(now, len, rtt);
-        self.arm_idle(now);
-        acked
+        self.grow(now, bytes, Some(latest));
+        self.arm_acked_plain(now);
+        Acked { bytes, rtt: Some(Duration::from_nanos(oldest)), ..Acked::default() }
     }
 
     #[inline(never)]
@@ -482,24 +476,20 @@ impl Recovery {
     /// The window while nothing is wrong, and after a timeout.
     #[inline]
     fn grow(&mut self, now: Instant, delivered: u32, rtt: Option<u64>) {
-        let cwnd = self.congestion.cwnd();
         let timed_out = self.phase == Phase::Loss;
+        let in_use = self.congestion.in_slow_start() && self.congestion.cwnd() / 2 < self.usage;
+        if !(self.limited || in_use || timed_out) {
+            // RFC 7661: what is not used does not grow.
+            self.congestion.pause(now);
+            return;
+        }
         let limit = match (timed_out, self.agreed.sack) {
             (true, false) => Growth::Segments(1),
             (true, true) => Growth::Segments(2),
             _ if self.pacing => Growth::Paced,
             _ => Growth::Usual,
         };
-        let sample = Sample {
-            now,
-            delivered,
-            rtt,
-            srtt: self.rtt.srtt(),
-            una: self.una(),
-            nxt: self.nxt(),
-            limited: timed_out || self.limited || (self.congestion.in_slow_start() && cwnd / 2 < self.usage),
-            limit,
-        };
+        let sample = Sample { now, delivered, rtt, srtt: self.rtt.srtt(), una: self.una(), nxt: self.nxt(), limit };
         self.congestion.on_ack(&sample);
         self.set_pace();
     }

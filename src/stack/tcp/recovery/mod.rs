@@ -378,12 +378,22 @@ impl Recovery {
     /// likes.
     #[inline]
     pub(crate) fn next(&mut self, now: Instant, unsent: u32, window_end: Seq) -> Next {
-        if unsent == 0 && self.ring.due() == 0 && !self.probe {
+        let odd = self.probe || self.ring.due() > 0;
+        if unsent == 0 && !odd {
             return Next::Nothing;
+        }
+        // The usual case: new data, and room for all of it.
+        let open = self.phase == Phase::Open && !odd && !self.pacing;
+        if open && (!self.ring.is_empty() || now.nanos_since(self.last_sent) < self.rtt.min_rto()) {
+            let window = window_end.since(self.nxt());
+            if unsent <= window && window <= MAX_OUTSTANDING && unsent <= self.room() {
+                return Next::New { max: unsent };
+            }
         }
         self.choose(now, unsent, window_end)
     }
 
+    #[inline(never)]
     fn choose(&mut self, now: Instant, unsent: u32, window_end: Seq) -> Next {
         let mss = u32::from(self.agreed.mss);
         let window = if window_end.after(self.nxt()) { window_end.since(self.nxt()) } else { 0 };

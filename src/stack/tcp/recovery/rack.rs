@@ -72,10 +72,17 @@ impl Rack {
             // What arrived is the original.
             return;
         }
-        self.rtt = if self.valid && record.sent_before(self.xmit, self.end) { self.rtt } else { rtt };
         if !self.valid || !record.sent_before(self.xmit, self.end) {
-            (self.xmit, self.end, self.valid) = (record.sent, record.end, true);
+            (self.xmit, self.end, self.rtt, self.valid) = (record.sent, record.end, rtt, true);
         }
+    }
+
+    /// All up to this segment has arrived, in order, and nothing was sent twice.
+    #[inline]
+    pub(super) fn delivered_in_order(&mut self, now: Instant, last: &Record) {
+        self.rtt = now.nanos_since(last.sent);
+        (self.xmit, self.end, self.valid) = (last.sent, last.end, true);
+        (self.fack, self.judged) = (last.end, last.end);
     }
 
     /// A retransmission proved needless: the path reorders more than was thought (RFC 8985, 6.2 step 4).

@@ -75,6 +75,8 @@ pub(super) struct Ring {
     resent: u32,
     /// Segments selectively acknowledged.
     sacked_segments: u32,
+    /// Segments sent more than once.
+    ever_resent: u32,
     /// No record before this waits to be sent again.
     due_from: Seq,
 }
@@ -91,6 +93,7 @@ impl Ring {
             due: 0,
             resent: 0,
             sacked_segments: 0,
+            ever_resent: 0,
             due_from: first,
         }
     }
@@ -212,6 +215,7 @@ impl Ring {
         if after.has(RESENT) {
             self.resent += len;
         }
+        self.ever_resent += u32::from(after.has(EVER_RESENT));
     }
 
     /// Takes a record out of the sums.
@@ -229,6 +233,7 @@ impl Ring {
         if record.has(RESENT) {
             self.resent -= len;
         }
+        self.ever_resent -= u32::from(record.has(EVER_RESENT));
     }
 
     /// A record was sent again.
@@ -256,27 +261,39 @@ impl Ring {
             let rest = *front;
             record.end = ack;
             // The rest stays as it is: only the part leaves the sums, which count a segment once.
-            let whole = u32::from(rest.has(SACKED));
             self.forget(&record);
-            self.sacked_segments += whole;
+            self.count_piece(&rest);
             self.una = ack;
         }
         Some(record)
     }
 
-    /// All is acknowledged at once, and nothing is marked: the one record that there is.
-    #[inline(always)]
-    pub(super) fn acknowledge_only(&mut self) -> Option<Record> {
-        let record = self.records.pop_front()?;
-        self.pipe = 0;
-        self.una = self.nxt;
-        Some(record)
+    /// The same for all up to `ack` at once, while nothing is marked. Returns when the first of it was sent, and the last of it.
+    #[inline]
+    pub(super) fn acknowledge_plain(&mut self, ack: Seq) -> Option<(Instant, Record)> {
+        let mut last = *self.records.front()?;
+        let first = last.sent;
+        loop {
+            if last.end.after(ack) {
+                last.end = ack;
+                self.records.front_mut()?.start = ack;
+                break;
+            }
+            self.records.pop_front();
+            match self.records.front() {
+                Some(next) if next.start.before(ack) => last = *next,
+                _ => break,
+            }
+        }
+        self.pipe -= last.end.since(self.una);
+        self.una = last.end;
+        Some((first, last))
     }
 
-    /// Whether nothing is marked: every record counts once.
+    /// Whether no record has a mark: each was sent once and counts once.
     #[inline(always)]
     pub(super) fn is_plain(&self) -> bool {
-        self.pipe == self.outstanding() && self.resent == 0
+        self.pipe == self.outstanding() && self.ever_resent == 0
     }
 
     /// Cuts a record in two at `at`, which lies inside it.
@@ -288,8 +305,14 @@ impl Ring {
         let mut rest = *record;
         record.end = at;
         rest.start = at;
-        self.sacked_segments += u32::from(rest.has(SACKED));
         self.records.insert(index + 1, rest);
+        self.count_piece(&rest);
+    }
+
+    /// There is one segment more with the marks of this one.
+    fn count_piece(&mut self, piece: &Record) {
+        self.sacked_segments += u32::from(piece.has(SACKED));
+        self.ever_resent += u32::from(piece.has(EVER_RESENT));
     }
 
     /// Cuts what is larger than `mss`, and marks it lost unless it arrived. Returns whether anything was.
@@ -306,7 +329,7 @@ impl Ring {
                 let mut piece = record;
                 piece.end = piece.start + mss;
                 record.start = piece.end;
-                self.sacked_segments += u32::from(piece.has(SACKED));
+                self.count_piece(&piece);
                 self.records.push_back(piece);
             }
             self.records.push_back(record);

@@ -34,14 +34,14 @@ pub(super) struct Rtt {
     min_since: Instant,
     /// Where this round trip ends.
     round: Seq,
+    /// The timeout without backoff.
+    base: u64,
     /// Microseconds.
     min_rto: u32,
     /// Microseconds.
     max_rto: u32,
     /// Doublings of the timeout since the last sample.
     backoff: u8,
-    /// A SYN was lost and no sample is there.
-    after_loss: bool,
 }
 
 fn micros(duration: Duration) -> u32 {
@@ -52,6 +52,7 @@ impl Rtt {
     /// No sample yet.
     pub(super) fn new(config: &TcpConfig, first: Seq) -> Self {
         let min_rto = micros(config.min_rto).max(1_000);
+        let max_rto = micros(config.max_rto).max(min_rto);
         Self {
             srtt: 0,
             mdev: 0,
@@ -60,16 +61,16 @@ impl Rtt {
             min: [u32::MAX; 2],
             min_since: Instant::ZERO,
             round: first,
+            base: INITIAL.min(u64::from(max_rto) * 1_000),
             min_rto,
-            max_rto: micros(config.max_rto).max(min_rto),
+            max_rto,
             backoff: 0,
-            after_loss: false,
         }
     }
 
     /// The handshake had to be repeated and told nothing of the round trip.
     pub(super) fn handshake_lost(&mut self) {
-        self.after_loss = true;
+        self.base = INITIAL_AFTER_LOSS.min(self.max_rto());
     }
 
     /// A measurement. `una` and `nxt` tell round trips apart.
@@ -83,6 +84,7 @@ impl Rtt {
             self.mdev_max = self.mdev;
             self.rttvar = self.mdev;
             self.round = nxt;
+            self.set_base();
             return;
         }
         if rtt >= self.srtt {
@@ -93,8 +95,8 @@ impl Rtt {
             let off = self.srtt - rtt;
             // A path that becomes faster is no reason for a longer timeout: such a deviation enters with an eighth of the
             // weight (Linux, after the observations behind the Eifel timer).
-            let weight = if off > self.mdev { 32 } else { 4 };
-            self.mdev = self.mdev - self.mdev / weight + off / weight;
+            let shift = if off > self.mdev { 5 } else { 2 };
+            self.mdev = self.mdev - (self.mdev >> shift) + (off >> shift);
             self.srtt = (self.srtt - off / 8).max(1);
         }
         if self.mdev > self.mdev_max {
@@ -106,6 +108,15 @@ impl Rtt {
             self.round = nxt;
             self.mdev_max = 0;
         }
+        self.set_base();
+    }
+
+    /// The floor stands for the variation, so that a timeout is always longer than a round trip by as much as a receiver may delay its
+    /// acknowledgement; Linux does the same.
+    #[inline]
+    fn set_base(&mut self) {
+        let spread = self.rttvar.saturating_mul(4).max(self.min_rto());
+        self.base = self.srtt.saturating_add(spread).min(self.max_rto());
     }
 
     /// A measurement that the receiver did not delay knowingly: for the minimum.
@@ -145,26 +156,20 @@ impl Rtt {
         u64::from(self.min_rto) * 1_000
     }
 
-    /// The timeout without backoff. The floor stands for the variation, so that a timeout is always longer than a round trip by
-    /// as much as a receiver may delay its acknowledgement; Linux does the same.
     #[inline]
-    fn base(&self) -> u64 {
-        if self.srtt == 0 {
-            return if self.after_loss { INITIAL_AFTER_LOSS } else { INITIAL };
-        }
-        self.srtt.saturating_add(self.rttvar.saturating_mul(4).max(self.min_rto()))
+    fn max_rto(&self) -> u64 {
+        u64::from(self.max_rto) * 1_000
     }
 
     /// The timeout doubled `n` times.
-    #[inline]
     pub(super) fn backed_off(&self, n: u32) -> u64 {
-        self.base().saturating_mul(1 << n.min(31)).min(u64::from(self.max_rto) * 1_000)
+        self.base.saturating_mul(1 << n.min(31)).min(self.max_rto())
     }
 
     /// The timeout now.
     #[inline]
     pub(super) fn rto(&self) -> u64 {
-        self.backed_off(u32::from(self.backoff))
+        if self.backoff == 0 { self.base } else { self.backed_off(u32::from(self.backoff)) }
     }
 
     /// Doubles the timeout, until a sample is taken (RFC 6298, 5.5).

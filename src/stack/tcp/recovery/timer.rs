@@ -93,6 +93,17 @@ impl Recovery {
         }
     }
 
+    /// The same while nothing is lost or was sent twice, and the left edge has moved.
+    #[inline]
+    pub(super) fn arm_acked_plain(&mut self, now: Instant) {
+        if self.ring.is_empty() {
+            self.arm_idle(now);
+        } else {
+            self.timer.timeout = after(now, self.rtt.rto());
+            self.arm_tail(now);
+        }
+    }
+
     /// Nothing is in flight any more.
     #[inline]
     pub(super) fn arm_idle(&mut self, now: Instant) {
