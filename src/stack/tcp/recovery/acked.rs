@@ -27,6 +27,8 @@ struct Delivery {
     first_sacked: Option<Instant>,
     /// Something resent was among what was acknowledged cumulatively: it may have held back the rest.
     resent: bool,
+    /// When the last copy of it was sent.
+    resent_at: Option<Instant>,
     /// Something that was sent once, before the recovery began, was among it.
     original: bool,
 }
@@ -217,6 +219,9 @@ impl Recovery {
         while let Some(record) = self.ring.acknowledge(ack) {
             let resent = record.has(EVER_RESENT);
             delivery.resent |= resent;
+            if resent {
+                delivery.resent_at = delivery.resent_at.max(Some(record.sent));
+            }
             if record.has(SACKED) {
                 continue;
             }
@@ -271,11 +276,11 @@ impl Recovery {
         // Karn's rule: nothing is learned from what was sent twice, or was held back by what was, unless a timestamp tells.
         let clean = !delivery.resent;
         let since = |sent: Instant| now.nanos_since(sent);
-        let dsack = acked.dsack;
         let echo = || {
-            // What answers a duplicate echoes what came before it: if the acknowledgement of that was lost, the time of a
-            // whole timeout would count as a round trip, the timeout would grow by it, and so on.
-            let tick = self.agreed.timestamps.filter(|_| advanced && !dsack)?;
+            // Only the answer to the last copy. An older timestamp may be that of a copy whose acknowledgement was lost: then
+            // the time of a whole timeout would count as a round trip, the timeout would grow by it, and so on.
+            let tick = self.agreed.timestamps.filter(|_| advanced)?;
+            self.echoed(now, ack).zip(delivery.resent_at).filter(|(echoed, resent)| echoed >= resent)?;
             ack.echo_rtt.map(|rtt| nanos(rtt.max(tick)))
         };
         let oldest = delivery.first.filter(|_| clean).map(since);
