@@ -126,18 +126,18 @@ impl Stack {
                 let frame = token.consume(ctx);
                 match self.ip.receive(now, sink, &frame) {
                     Input::Tcp(packet) => match self.tcp.look_up(&packet, &frame) {
-                        Some(target) => burst.push((frame, packet, target, checked)),
+                        Some(target) => burst.push((frame, target, checked)),
                         None => self.tcp.stats.rx_malformed += 1,
                     },
                     other => self.dispatch(now, other, frame, checked, sink),
                 }
             }
             if burst.len() > 1 {
-                burst.iter().for_each(|(_, _, target, _)| self.tcp.touch(target));
+                burst.iter().for_each(|(_, target, _)| self.tcp.touch(target));
             }
             let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-            for (frame, packet, target, checked) in burst.drain(..) {
-                self.tcp.receive(&packet, &target, frame, checked, io);
+            for (frame, target, checked) in burst.drain(..) {
+                self.tcp.receive(&target, frame, checked, io);
             }
         }
     }
@@ -148,7 +148,7 @@ impl Stack {
             Input::Tcp(packet) => {
                 let Some(target) = self.tcp.look_up(&packet, &carrier) else { return };
                 let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-                self.tcp.receive(&packet, &target, carrier, checked, io);
+                self.tcp.receive(&target, carrier, checked, io);
             }
             Input::Reassembled(block) => self.receive_packet(now, block, false, sink),
             Input::IcmpError(error) => self.icmp_error(now, &error),
@@ -212,6 +212,7 @@ impl Stack {
     }
 
     /// The next thing to tell about a socket.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
         self.tcp.next_event().or_else(|| self.udp.next_event().map(|(id, news)| Event::Udp(id, news)))
     }

@@ -148,6 +148,15 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The value at this place, whatever its generation, with its key.
+    #[inline]
+    pub(crate) fn entry_at(&mut self, index: u32) -> Option<(Key, &mut T)> {
+        match self.slot_mut(index)? {
+            Slot::Full { generation, value } => Some((Key { index, generation: *generation }, value)),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
     /// The key of the value at this place.
     #[inline]
     pub(crate) fn key_of(&self, index: u32) -> Option<Key> {

@@ -62,7 +62,15 @@ impl Cut {
 
 impl Ip {
     /// Sends what is left of the packet that is being cut, as far as there is room.
+    #[inline]
     pub(super) fn send_fragments<S: Sink>(&mut self, now: Instant, sink: &mut S) {
+        if self.cut.is_some() {
+            self.send_cut(now, sink);
+        }
+    }
+
+    #[inline(never)]
+    fn send_cut<S: Sink>(&mut self, now: Instant, sink: &mut S) {
         let Some(mut cut) = self.cut.take() else { return };
         let link_len = self.link_len();
         let header = ipv4::Header::parse(&cut.block);

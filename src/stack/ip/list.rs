@@ -21,6 +21,7 @@ impl Default for List {
 
 impl List {
     /// The index that has been in it longest.
+    #[inline]
     pub(super) fn first(&self) -> Option<u32> {
         (self.first != NONE).then_some(self.first)
     }

@@ -193,6 +193,12 @@ impl Neighbours {
         self.hot.get_mut(path.next as usize).filter(|hot| hot.generation == path.generation)
     }
 
+    /// Whether the path leads to something: whether it still holds.
+    #[inline(always)]
+    pub(super) fn is_ready(&self, path: &Path) -> bool {
+        self.hot.get(path.next as usize).is_some_and(|hot| hot.generation == path.generation)
+    }
+
     /// What a path to a known neighbour holds.
     pub(super) fn generation(&self, index: u32) -> u32 {
         self.hot[index as usize].generation
@@ -336,33 +342,44 @@ impl Neighbours {
     }
 
     /// The next thing to do whose time has come.
+    #[inline]
     pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
         while let Some(index) = self.wheel.pop(now) {
-            let cold = &mut self.cold[index as usize];
-            if cold.deadline > now {
-                self.wheel.schedule(index, cold.deadline);
-                continue;
+            let due = self.deadline_over(now, index);
+            if due.is_some() {
+                return due;
             }
-            match cold.state {
-                State::Reachable => self.go_stale(index),
-                State::Incomplete | State::Probe if cold.tries < TRIES => {
-                    cold.tries += 1;
-                    cold.deadline = now + RETRY;
-                    let (address, mac, state) = (cold.address, cold.mac, cold.state);
-                    self.wheel.schedule(index, now + RETRY);
-                    return Some(match state {
-                        State::Incomplete => Due::Ask(index, address),
-                        _ => Due::Probe(index, address, mac),
-                    });
-                }
-                State::Incomplete | State::Probe => {
-                    let held = std::mem::take(&mut cold.held);
-                    self.held_bytes -= held.iter().map(|packet| packet.len()).sum::<usize>();
-                    self.remove(index);
-                    return Some(Due::Failed(held));
-                }
-                State::Free | State::Stale | State::Permanent => {}
+        }
+        None
+    }
+
+    /// The wheel has called for an entry.
+    #[inline(never)]
+    fn deadline_over(&mut self, now: Instant, index: u32) -> Option<Due> {
+        let cold = &mut self.cold[index as usize];
+        if cold.deadline > now {
+            self.wheel.schedule(index, cold.deadline);
+            return None;
+        }
+        match cold.state {
+            State::Reachable => self.go_stale(index),
+            State::Incomplete | State::Probe if cold.tries < TRIES => {
+                cold.tries += 1;
+                cold.deadline = now + RETRY;
+                let (address, mac, state) = (cold.address, cold.mac, cold.state);
+                self.wheel.schedule(index, now + RETRY);
+                return Some(match state {
+                    State::Incomplete => Due::Ask(index, address),
+                    _ => Due::Probe(index, address, mac),
+                });
             }
+            State::Incomplete | State::Probe => {
+                let held = std::mem::take(&mut cold.held);
+                self.held_bytes -= held.iter().map(|packet| packet.len()).sum::<usize>();
+                self.remove(index);
+                return Some(Due::Failed(held));
+            }
+            State::Free | State::Stale | State::Permanent => {}
         }
         None
     }

@@ -5,8 +5,8 @@ use super::neighbour::{BROADCAST, LinkHeader, Reach};
 use super::{Ip, MAX_LOOPBACK_BYTES};
 use crate::stack::blocks::Block;
 use crate::stack::{Full, Instant, Sink, SocketError};
-use crate::wire::ethernet;
 use crate::wire::ipv4::{self, HEADER_LEN};
+use crate::wire::{ethernet, vlan};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Where packets to one destination go next, found once and kept by the sender. It may always be used: one that holds no
@@ -131,36 +131,59 @@ impl Ip {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
-        let total = len.saturating_add(HEADER_LEN);
-        if packet.dont_fragment && total <= usize::from(self.mtu) {
-            if let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.local, packet.remote) {
-                let (ttl, link_len) = (if packet.ttl == 0 { self.ttl } else { packet.ttl }, self.link_len());
-                if let Some(hot) = self.neighbours.hot(path) {
-                    let header = ipv4::Emit {
-                        src,
-                        dst,
-                        protocol: packet.protocol,
-                        ttl,
-                        tos: packet.tos,
-                        // Nobody fragments it, so nobody needs to tell its fragments apart (RFC 6864, 4.1).
-                        identification: 0,
-                        fragment: ipv4::Fragment::DONT,
-                        total_len: total as u16,
-                    };
-                    let link = &hot.header;
-                    let sent = sink.emit(link_len + total, |frame| write(frame, link, link_len, &header, fill));
-                    return match sent {
-                        Ok(()) => {
-                            hot.used = now;
-                            self.stats.tx_frames += 1;
-                            Ok(())
-                        }
-                        Err(Full) => self.full(),
-                    };
-                }
-            }
+        if self.is_ready(path, packet, len) {
+            return self.send_ready(now, sink, path, packet, len, fill);
         }
-        self.send_slowly(now, sink, path, packet, total, fill)
+        self.send_slowly(now, sink, path, packet, len.saturating_add(HEADER_LEN), fill)
+    }
+
+    /// Whether [`send_ready`](Self::send_ready) will do: the path holds, and `len` bytes of data that must not be fragmented
+    /// fit into a frame.
+    #[inline(always)]
+    pub(crate) fn is_ready(&self, path: &Path, packet: &Outgoing, len: usize) -> bool {
+        packet.dont_fragment
+            && len <= usize::from(self.mtu).saturating_sub(HEADER_LEN)
+            && packet.local.is_ipv4()
+            && packet.remote.is_ipv4()
+            && self.neighbours.is_ready(path)
+    }
+
+    /// [`send`](Self::send) where everything [is ready](Self::is_ready): nothing but writing the frame. For the few places
+    /// where it matters that `fill` becomes a part of it.
+    #[inline(always)]
+    pub(crate) fn send_ready<S: Sink>(
+        &mut self,
+        now: Instant,
+        sink: &mut S,
+        path: &Path,
+        packet: &Outgoing,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Full> {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.local, packet.remote) else { return Ok(()) };
+        let Some(hot) = self.neighbours.hot(path) else { return Ok(()) };
+        let total = len + HEADER_LEN;
+        let header = ipv4::Emit {
+            src,
+            dst,
+            protocol: packet.protocol,
+            ttl: if packet.ttl == 0 { self.ttl } else { packet.ttl },
+            tos: packet.tos,
+            // Nobody fragments it, so nobody needs to tell its fragments apart (RFC 6864, 4.1).
+            identification: 0,
+            fragment: ipv4::Fragment::DONT,
+            total_len: total as u16,
+        };
+        let link_len = if self.vlan.is_none() { ethernet::HEADER_LEN } else { vlan::HEADER_LEN };
+        let link = &hot.header;
+        match sink.emit(link_len + total, |frame| write(frame, link, link_len, &header, fill)) {
+            Ok(()) => {
+                hot.used = now;
+                self.stats.tx_frames += 1;
+                Ok(())
+            }
+            Err(Full) => self.full(),
+        }
     }
 
     #[cold]

@@ -272,12 +272,18 @@ impl Reassembly {
 
     /// Gives up a datagram whose time is over. Its first fragment, if that came, is returned for the error to quote (RFC 792:
     /// none is sent without it).
+    #[inline]
     pub(super) fn expire(&mut self, now: Instant, blocks: &mut Blocks) -> Option<Expired> {
         let slot = self.order.first()?;
-        let datagram = &mut self.slots[slot as usize];
-        if datagram.deadline > now {
+        if self.slots[slot as usize].deadline > now {
             return None;
         }
+        Some(self.give_up(slot, blocks))
+    }
+
+    #[inline(never)]
+    fn give_up(&mut self, slot: u32, blocks: &mut Blocks) -> Expired {
+        let datagram = &mut self.slots[slot as usize];
         let first = match datagram.pieces.first() {
             Some(piece) if piece.start == 0 => {
                 let piece = datagram.pieces.remove(0);
@@ -287,7 +293,7 @@ impl Reassembly {
         };
         let refused = datagram.refused;
         self.remove(slot, blocks);
-        Some(Expired { first, refused })
+        Expired { first, refused }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

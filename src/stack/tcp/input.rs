@@ -38,6 +38,76 @@ impl Tcb {
     /// Takes a segment in. `packet` is what its payload lies in, and is kept if it must be.
     #[inline]
     pub(super) fn receive(&mut self, index: u32, seg: &Segment, packet: impl Carrier, cx: &mut Cx<'_>) -> Verdict {
+        if self.is_expected(seg) {
+            return self.receive_expected(index, seg, packet, cx);
+        }
+        self.receive_any(index, seg, packet, cx)
+    }
+
+    /// Header prediction: whether this is payload that is next in order, on a connection on which nothing else is going on.
+    /// Most segments are of this kind, and none of the general case's questions needs to be asked about them.
+    #[inline(always)]
+    fn is_expected(&self, seg: &Segment) -> bool {
+        let in_order = seg.seq == self.rcv_nxt && !self.rx.has_gaps();
+        let fits = seg.len.wrapping_sub(1) < self.promised();
+        let plain = seg.flags.without(Bits::PSH) == Bits::ACK && self.state == State::Established;
+        let on_time = match seg.timestamps {
+            Some((val, _)) => (val.wrapping_sub(self.ts_recent) as i32) >= 0,
+            None => !self.flags.has(Flags::TIMESTAMPS),
+        };
+        in_order
+            && fits
+            && plain
+            && on_time
+            && self.fin_at.is_none()
+            && !self.flags.any(Flags::READ_SHUT.or(Flags::ORPHAN))
+    }
+
+    /// Takes in what [is expected](Self::is_expected).
+    #[inline(always)]
+    fn receive_expected(&mut self, index: u32, seg: &Segment, packet: impl Carrier, cx: &mut Cx<'_>) -> Verdict {
+        self.heard_at = cx.now;
+        self.kept_alive = 0;
+        if !self.receive_expected_ack(index, seg, cx) {
+            match self.receive_ack(index, seg, cx) {
+                Some(Verdict::Stays) => {}
+                Some(over) => return over,
+                None => return Verdict::Stays,
+            }
+        }
+        self.rcv_mss = self.rcv_mss.max(seg.len.min(u32::from(u16::MAX)) as u16);
+        let range = seg.start as usize..(seg.start + seg.len) as usize;
+        if self.rx.push(cx.buffers, packet, range) {
+            self.received(index, seg.len, cx);
+        } else {
+            // As good as lost for want of memory.
+            cx.stats.rx_no_memory += 1;
+            self.flags.set(Flags::ACK_NOW);
+        }
+        self.enqueue(index, cx);
+        Verdict::Stays
+    }
+
+    /// Takes an acknowledgement in short, if it says nothing but that data has arrived which was sent once. Returns whether it
+    /// does; otherwise nothing has been done.
+    #[inline(always)]
+    fn receive_expected_ack(&mut self, index: u32, seg: &Segment, cx: &mut Cx<'_>) -> bool {
+        if !seg.sacks().is_empty() {
+            return false;
+        }
+        let Some((acked, _)) = self.recovery.ack_plain(cx.now, seg.ack) else { return false };
+        self.remember_timestamp(seg, cx.now);
+        self.update_window(seg);
+        self.acknowledged_data(index, acked as usize, cx);
+        if !self.tx.is_empty() {
+            self.enqueue(index, cx);
+        }
+        true
+    }
+
+    /// Takes in whatever is not expected.
+    #[inline(never)]
+    fn receive_any(&mut self, index: u32, seg: &Segment, packet: impl Carrier, cx: &mut Cx<'_>) -> Verdict {
         if !self.is_synchronized() {
             return self.receive_opening(index, seg, packet, cx);
         }
@@ -143,7 +213,7 @@ impl Tcb {
     }
 
     /// Takes the acknowledgement. `None`: the segment is to be dropped.
-    #[inline]
+    #[inline(never)]
     fn receive_ack(&mut self, index: u32, seg: &Segment, cx: &mut Cx<'_>) -> Option<Verdict> {
         let una = self.recovery.una();
         if seg.ack.after(self.recovery.nxt()) || seg.ack.before(una - self.max_snd_wnd) {
@@ -151,13 +221,7 @@ impl Tcb {
             self.challenge(index, cx);
             return None;
         }
-        if let Some((val, _)) = seg.timestamps
-            && seg.seq.at_or_before(self.last_ack)
-            && ((val.wrapping_sub(self.ts_recent) as i32) >= 0 || self.ts_recent_expired(cx.now))
-        {
-            self.ts_recent = val;
-            self.ts_recent_at = cx.now;
-        }
+        self.remember_timestamp(seg, cx.now);
         if seg.ack.before(una) {
             return Some(Verdict::Stays);
         }
@@ -189,25 +253,43 @@ impl Tcb {
         );
         cx.count_ack(&acked);
         if acked.bytes > 0 {
-            self.unacked_since = cx.now;
-            self.soft_error = None;
-            self.tries = 0;
             let data = (acked.bytes as usize).min(self.tx.len());
-            self.tx.consume(cx.buffers, data);
+            self.acknowledged_data(index, data, cx);
             if acked.bytes as usize > data {
                 let verdict = self.fin_acknowledged(cx);
                 if verdict != Verdict::Stays {
                     return Some(verdict);
                 }
             }
-            if self.flags.has(Flags::WANTS_ROOM) {
-                self.tell_room(index, cx);
-            }
         }
         if self.unacked() > 0 {
             self.enqueue(index, cx);
         }
         Some(Verdict::Stays)
+    }
+
+    /// The timestamp to be echoed (RFC 7323, 4.3).
+    #[inline(always)]
+    fn remember_timestamp(&mut self, seg: &Segment, now: Instant) {
+        if let Some((val, _)) = seg.timestamps
+            && seg.seq.at_or_before(self.last_ack)
+            && ((val.wrapping_sub(self.ts_recent) as i32) >= 0 || self.ts_recent_expired(now))
+        {
+            self.ts_recent = val;
+            self.ts_recent_at = now;
+        }
+    }
+
+    /// These bytes of the stream have arrived.
+    #[inline(always)]
+    fn acknowledged_data(&mut self, index: u32, bytes: usize, cx: &mut Cx<'_>) {
+        self.unacked_since = cx.now;
+        self.soft_error = None;
+        self.tries = 0;
+        self.tx.consume(cx.buffers, bytes);
+        if self.flags.has(Flags::WANTS_ROOM) {
+            self.tell_room(index, cx);
+        }
     }
 
     /// RFC 9293, 3.10.7.4: an older segment does not bring an older window back. Returns whether the window is another.
@@ -246,7 +328,6 @@ impl Tcb {
     }
 
     /// Takes payload and FIN.
-    #[inline]
     fn receive_text(&mut self, index: u32, seg: &Segment, packet: impl Carrier, cx: &mut Cx<'_>) -> Verdict {
         if !self.may_receive() {
             // The peer has ended its stream before; what it sends now is nobody's.
@@ -291,7 +372,6 @@ impl Tcb {
         verdict
     }
 
-    #[inline]
     fn receive_payload(&mut self, index: u32, seq: Seq, range: Range<usize>, packet: impl Carrier, cx: &mut Cx<'_>) {
         let ready = if self.flags.has(Flags::READ_SHUT) {
             // Acknowledged and thrown away; what comes out of order is sent again.
@@ -308,9 +388,15 @@ impl Tcb {
             self.flags.set(Flags::ACK_NOW);
             return;
         }
-        self.rcv_nxt += ready;
-        self.bytes_received += u64::from(ready);
-        cx.stats.rx_bytes += u64::from(ready);
+        self.received(index, ready, cx);
+    }
+
+    /// The next `len` bytes are there.
+    #[inline(always)]
+    fn received(&mut self, index: u32, len: u32, cx: &mut Cx<'_>) {
+        self.rcv_nxt += len;
+        self.bytes_received += u64::from(len);
+        cx.stats.rx_bytes += u64::from(len);
         self.acknowledge_later(cx);
         if !self.flags.has(Flags::READ_SHUT) {
             self.tell(index, Readiness::READABLE, cx);

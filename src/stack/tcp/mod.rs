@@ -109,6 +109,9 @@ pub(super) struct Shared {
 pub(super) struct Target {
     key: FlowKey,
     hash: FlowHash,
+    /// Where the segment lies in its packet.
+    start: u32,
+    len: u32,
 }
 
 /// Sockets of which something is to be told.
@@ -225,7 +228,7 @@ impl Tcp {
         let key = FlowKey::from_ips(packet.destination, port(2), packet.source, port(0));
         let hash = self.table.hash(&key);
         self.table.touch(hash);
-        Some(Target { key, hash })
+        Some(Target { key, hash, start: packet.start, len: packet.len })
     }
 
     /// Sends for the connection that a segment is of.
@@ -238,31 +241,27 @@ impl Tcp {
         }
     }
 
-    /// A segment has arrived: `packet` says where it lies in `carrier`; `checked`: its checksum needs no look.
+    /// A segment has arrived in `carrier`; `checked`: its checksum needs no look.
     #[inline]
     pub(super) fn receive<S: Sink>(
         &mut self,
-        packet: &Packet,
         target: &Target,
         carrier: impl Carrier,
         checked: bool,
         io: &mut Io<'_, S>,
     ) {
         self.stats.rx_segments += 1;
-        let Some(bytes) = carrier.get(packet.range()) else { return };
+        let &Target { key, hash, start, len } = target;
+        let Some(bytes) = carrier.get(start as usize..start as usize + len as usize) else { return };
         let Ok(header) = Header::parse(bytes) else {
             self.stats.rx_malformed += 1;
             return;
         };
-        if !checked && self.rx_checksum == RxChecksum::Verify {
-            let pseudo = Sum::pseudo(packet.source, packet.destination, crate::wire::protocol::TCP, bytes.len());
-            if !Sum::of(bytes).add(pseudo).is_valid() {
-                self.stats.rx_bad_checksum += 1;
-                return;
-            }
+        if !checked && self.rx_checksum == RxChecksum::Verify && !is_intact(&key, bytes) {
+            self.stats.rx_bad_checksum += 1;
+            return;
         }
-        let seg = Segment::new(&header, bytes, packet.start);
-        let &Target { key, hash } = target;
+        let seg = Segment::new(&header, bytes, start);
         let (conns, half_open, time_wait) = (&self.conns, &self.half_open, &self.time_wait);
         let flow = self.table.find(hash, |flow| match flow {
             Flow::Connection(index) => conns.at(index).is_some_and(|tcb| tcb.key == key),
@@ -535,12 +534,12 @@ impl Tcp {
     }
 
     /// The next thing to tell.
+    #[inline]
     pub(super) fn next_event(&mut self) -> Option<Event> {
         while let Some(source) = self.events.queue.pop_front() {
             match source {
                 Source::Connection(index) => {
-                    let Some(key) = self.conns.key_of(index) else { continue };
-                    let Some(tcb) = self.conns.at_mut(index) else { continue };
+                    let Some((key, tcb)) = self.conns.entry_at(index) else { continue };
                     if tcb.flags.has(Flags::TOLD) && !tcb.flags.has(Flags::ORPHAN) {
                         tcb.flags.clear(Flags::TOLD);
                         let ready = std::mem::take(&mut tcb.ready);
@@ -624,6 +623,13 @@ impl Tcp {
     fn cookies_lately(&self, now: Instant) -> bool {
         self.cookie_sent_at.is_some_and(|at| now.saturating_since(at) <= COOKIE_LIFE)
     }
+}
+
+/// Whether a segment's checksum is right.
+#[inline]
+fn is_intact(key: &FlowKey, segment: &[u8]) -> bool {
+    let pseudo = Sum::pseudo(key.local_ip(), key.remote_ip(), crate::wire::protocol::TCP, segment.len());
+    Sum::of(segment).add(pseudo).is_valid()
 }
 
 /// What a segment may carry, options included, on a path that takes packets of `mtu` bytes.

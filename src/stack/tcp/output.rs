@@ -6,10 +6,9 @@ use super::options::State;
 use super::recovery::{Next, initial_rto};
 use super::seq::Seq;
 use super::tcb::{Flags, NEVER, Tcb};
-use super::write::{Out, write_control, write_segment};
+use super::write::{Out, write_control, write_data};
 use crate::stack::ip::Ip;
 use crate::stack::{Full, Sink};
-use crate::wire::checksum::Sum;
 use crate::wire::tcp::Flags as Bits;
 use std::time::Duration;
 
@@ -47,16 +46,10 @@ impl Tcb {
             return Turn::Full;
         }
         let turn = if self.is_synchronized() {
-            match self.send_due(index, ip, sink, cx) {
-                Ok(turn) => turn,
-                Err(Full) => Turn::Full,
-            }
+            self.send_due(index, ip, sink, cx).unwrap_or(Turn::Full)
         } else if self.state == State::SynReceived && self.flags.has(Flags::ACK_NOW) {
             // A challenge (RFC 5961, 3.2 and 4.2).
-            match self.send_ack(ip, sink, cx) {
-                Ok(()) => Turn::Done,
-                Err(Full) => Turn::Full,
-            }
+            self.send_ack(ip, sink, cx).map_or(Turn::Full, |()| Turn::Done)
         } else {
             Turn::Done
         };
@@ -64,6 +57,7 @@ impl Tcb {
         turn
     }
 
+    #[inline]
     fn send_due<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<Turn, Full> {
         if self.flags.any(Flags::PROBE.or(Flags::KEEP_ALIVE)) {
             self.send_probe(ip, sink, cx)?;
@@ -86,40 +80,32 @@ impl Tcb {
     }
 
     /// Segments of the stream: what was lost first, then what is new.
+    #[inline]
     fn send_stream<S: Sink>(&mut self, index: u32, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<Turn, Full> {
+        let window_end = self.window_end();
+        let mut unsent = self.unsent();
         for _ in 0..QUANTUM {
-            match self.recovery.next(cx.now, self.unsent(), self.window_end()) {
-                Next::Resend { seq, len } => {
-                    self.send_segment(seq, len, ip, sink, cx)?;
-                    self.retransmits += 1;
-                    cx.stats.retransmitted_segments += 1;
-                    cx.stats.retransmitted_bytes += u64::from(len);
-                }
+            match self.recovery.next(cx.now, unsent, window_end) {
                 Next::New { max } => {
-                    let len = match self.choose(max) {
+                    let len = match self.choose(unsent, max) {
                         Ok(len) => len,
                         Err(hold) => {
                             self.hold(&hold, cx);
                             return Ok(Turn::Done);
                         }
                     };
-                    let seq = self.recovery.nxt();
-                    // Less the FIN.
-                    let queued = self.tx.len().saturating_sub(seq.since(self.recovery.una()) as usize);
-                    let data = u64::from(len).min(queued as u64);
-                    self.send_segment(seq, len, ip, sink, cx)?;
-                    self.bytes_sent += data;
-                    cx.stats.tx_bytes += data;
-                    if len < u32::from(self.mss) {
-                        self.small_end = seq + len;
-                    }
+                    self.send_new(len, unsent, ip, sink, cx)?;
+                    unsent -= len;
+                }
+                Next::Resend { seq, len } => {
+                    self.send_again(seq, len, ip, sink, cx)?;
                 }
                 Next::Paced(at) => {
                     cx.shared.pace.schedule(index, at);
                     return Ok(Turn::Done);
                 }
                 Next::Nothing => {
-                    if self.unsent() > 0 && self.recovery.outstanding() == 0 {
+                    if unsent > 0 && self.recovery.outstanding() == 0 {
                         self.hold(&Hold::Window, cx);
                     }
                     return Ok(Turn::Done);
@@ -129,11 +115,10 @@ impl Tcb {
         Ok(Turn::Again)
     }
 
-    /// How much of the sequence space to send next, of at most `max`: Nagle, cork, and the sender's part against silly
+    /// How much of the sequence space to send next, of `unsent` and at most `max`: Nagle, cork, and the sender's part against silly
     /// windows (RFC 9293, 3.8.6.2.1).
     #[inline]
-    fn choose(&mut self, max: u32) -> Result<u32, Hold> {
-        let unsent = self.unsent();
+    fn choose(&mut self, unsent: u32, max: u32) -> Result<u32, Hold> {
         let fin = u32::from(self.flags.has(Flags::FIN));
         let data = unsent - fin.min(unsent);
         let mss = u32::from(self.mss);
@@ -188,9 +173,33 @@ impl Tcb {
         }
     }
 
-    /// `len` of the sequence space from `seq` on as one segment; the last of it is the FIN if it goes beyond the data.
+    /// The next `len` of the `unsent` sequence numbers as one segment.
     #[inline]
-    fn send_segment<S: Sink>(
+    fn send_new<S: Sink>(
+        &mut self,
+        len: u32,
+        unsent: u32,
+        ip: &mut Ip,
+        sink: &mut S,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Full> {
+        let seq = self.recovery.nxt();
+        let data = self.send_segment(seq, len, ip, sink, cx)?;
+        self.recovery.sent_next(cx.now, len);
+        self.bytes_sent += data as u64;
+        cx.stats.tx_bytes += data as u64;
+        if len < u32::from(self.mss) {
+            self.small_end = seq + len;
+        }
+        if len == unsent || data < usize::from(self.mss) {
+            self.flags.clear(Flags::PUSH);
+        }
+        Ok(())
+    }
+
+    /// `len` sequence numbers from `seq` on once more.
+    #[inline(never)]
+    fn send_again<S: Sink>(
         &mut self,
         seq: Seq,
         len: u32,
@@ -198,33 +207,45 @@ impl Tcb {
         sink: &mut S,
         cx: &mut Cx<'_>,
     ) -> Result<(), Full> {
+        let data = self.send_segment(seq, len, ip, sink, cx)?;
+        self.recovery.sent(cx.now, seq, len);
+        self.retransmits += 1;
+        cx.stats.retransmitted_segments += 1;
+        cx.stats.retransmitted_bytes += u64::from(len);
+        if self.unsent() == 0 || data < usize::from(self.mss) {
+            self.flags.clear(Flags::PUSH);
+        }
+        Ok(())
+    }
+
+    /// Writes `len` of the sequence space from `seq` on as one segment; the last of it is the FIN if it goes beyond the
+    /// data. Returns how many bytes of data that were.
+    #[inline(never)]
+    fn send_segment<S: Sink>(
+        &mut self,
+        seq: Seq,
+        len: u32,
+        ip: &mut Ip,
+        sink: &mut S,
+        cx: &mut Cx<'_>,
+    ) -> Result<usize, Full> {
         let offset = seq.since(self.recovery.una()) as usize;
-        let data = (len as usize).min(self.tx.len() - offset);
+        let queued = self.tx.len() - offset;
+        let data = (len as usize).min(queued);
         let mut flags = Bits::ACK;
-        if offset + data == self.tx.len() {
+        if data == queued {
             flags |= Bits::PSH;
         }
         if data < len as usize {
             flags |= Bits::FIN;
         }
         let out = self.out(seq, flags, cx);
-        let tx = &self.tx;
-        write_segment(&mut self.ends, &out, data, ip, sink, cx, |to, sums| {
-            if sums {
-                return tx.copy_out(offset, to);
-            }
-            tx.copy_out_plain(offset, to);
-            Sum::ZERO
-        })?;
-        self.recovery.sent(cx.now, seq, len);
+        write_data(&mut self.ends, &out, (&self.tx, offset..offset + data), ip, sink, cx)?;
         if self.flags.has(Flags::ACK_DUE) {
             self.flags.set(Flags::INTERACTIVE);
         }
-        if self.unsent() == 0 || data < usize::from(self.mss) {
-            self.flags.clear(Flags::PUSH);
-        }
         self.acknowledged();
-        Ok(())
+        Ok(data)
     }
 
     /// An acknowledgement without payload.
@@ -327,10 +348,13 @@ impl Tcb {
         if !self.may_receive() {
             return false;
         }
-        let (room, promised) = (self.room(), self.promised());
-        let gain = room.saturating_sub(promised);
-        let most = self.most_window();
+        let (promised, most) = (self.promised(), self.most_window());
         let mss = u32::from(self.rcv_mss).min(most / 2);
+        if most.saturating_sub(promised) < most / 4 && promised >= mss {
+            // However much room there is.
+            return false;
+        }
+        let gain = self.room().saturating_sub(promised);
         gain >= most / 4 || promised < mss && gain >= mss
     }
 }

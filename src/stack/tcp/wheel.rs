@@ -66,6 +66,8 @@ pub(crate) struct Wheel {
     wheels: u32,
     /// The tick up to which everything has gone off or down. Timers that are due are in its slot of the lowest wheel.
     now: u64,
+    /// No slot with timers begins before this tick: until then a look at the wheels is saved.
+    quiet_until: u64,
     len: usize,
 }
 
@@ -73,7 +75,16 @@ impl Wheel {
     /// One without timers, which counts from the epoch.
     pub(crate) fn new(tick: Tick) -> Self {
         let heads = std::array::from_fn(|wheel| std::array::from_fn(|slot| (head(wheel, slot), head(wheel, slot))));
-        Self { tick, timers: Vec::new(), heads: Box::new(heads), taken: [0; WHEELS], wheels: 0, now: 0, len: 0 }
+        Self {
+            tick,
+            timers: Vec::new(),
+            heads: Box::new(heads),
+            taken: [0; WHEELS],
+            wheels: 0,
+            now: 0,
+            quiet_until: u64::MAX,
+            len: 0,
+        }
     }
 
     /// Sets the timer `index` to go off at `at`, or moves it there if it is set. A time that has passed is now.
@@ -149,9 +160,21 @@ impl Wheel {
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<u32> {
         let now = now.as_nanos() >> self.tick.0;
+        if now < self.quiet_until {
+            self.now = self.now.max(now);
+            return None;
+        }
+        self.pop_first(now)
+    }
+
+    /// [`pop`](Self::pop) where a slot's time may have come; `now` in ticks.
+    #[inline(never)]
+    fn pop_first(&mut self, now: u64) -> Option<u32> {
         loop {
-            let Some((wheel, slot, start)) = self.first().filter(|(_, _, start)| *start <= now) else {
+            let first = self.first();
+            let Some((wheel, slot, start)) = first.filter(|(_, _, start)| *start <= now) else {
                 self.now = self.now.max(now);
+                self.quiet_until = first.map_or(u64::MAX, |(_, _, start)| start);
                 return None;
             };
             // Slots of the lowest wheel in order of time, before those of higher ones: nothing is passed over.
@@ -197,7 +220,9 @@ impl Wheel {
         // The highest digit in which it differs from now.
         let differ = tick ^ self.now;
         let wheel = (differ | 1).ilog2() as usize / BITS as usize % WHEELS;
-        let slot = (tick >> (wheel as u32 * BITS)) as usize % SLOTS;
+        let shift = wheel as u32 * BITS;
+        let slot = (tick >> shift) as usize % SLOTS;
+        self.quiet_until = self.quiet_until.min(tick >> shift << shift);
         let own = head(wheel, slot);
         let last = self.heads[wheel][slot].1;
         self.timers[index as usize] = Timer { next: own, prev: last, tick };

@@ -1,6 +1,7 @@
 //! Segments as they are written: header, options, payload and checksum, into the frame that the sink lends.
 
 use super::Cx;
+use super::send_buffer::SendBuffer;
 use super::seq::Seq;
 use super::table::FlowKey;
 use crate::stack::config::TxChecksum;
@@ -8,6 +9,7 @@ use crate::stack::ip::{Ip, Outgoing, Path};
 use crate::stack::{Full, Sink};
 use crate::wire::checksum::Sum;
 use crate::wire::tcp::{self, Emit, Flags as Bits, Timestamps};
+use std::ops::Range;
 
 /// Both ends of a connection as its segments name them.
 #[derive(Clone, Copy)]
@@ -71,47 +73,85 @@ impl Out {
     }
 }
 
-/// Writes a segment with `data` bytes of payload. `fill` copies them to where they belong, and sums them if it is told to.
-#[inline(always)]
-pub(super) fn write_segment<S: Sink>(
-    ends: &mut Ends,
-    out: &Out,
-    data: usize,
-    ip: &mut Ip,
-    sink: &mut S,
-    cx: &mut Cx<'_>,
-    fill: impl FnOnce(&mut [u8], bool) -> Sum,
-) -> Result<(), Full> {
-    let emit = Emit {
-        src_port: ends.local_port,
-        dst_port: ends.remote_port,
-        seq: out.seq.0,
-        ack: out.ack.0,
-        flags: out.flags,
-        window: out.window,
-        mss: out.syn.mss,
-        window_scale: out.syn.window_scale,
-        sack_permitted: out.syn.sack_permitted,
-        timestamps: out.timestamps.map(|(value, echo)| Timestamps { value, echo }),
-        sacks: &out.reports[..usize::from(out.report_count)],
-    };
-    let len = emit.header_len() + data;
-    // What stays inside is not damaged on the way.
-    let checksum = if ends.path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
-    let Ends { packet, pseudo, path, .. } = ends;
-    ip.send(cx.now, sink, path, packet, len, |segment| {
-        let Ok(written) = emit.write(segment) else { return };
+/// A segment about to be written.
+struct Writer<'a> {
+    emit: Emit<'a>,
+    /// Bytes of the segment, header included.
+    len: usize,
+    pseudo: Sum,
+    checksum: TxChecksum,
+}
+
+impl<'a> Writer<'a> {
+    /// For a segment with `data` bytes of payload.
+    #[inline(always)]
+    fn new(ends: &Ends, out: &'a Out, data: usize, cx: &Cx<'_>) -> Self {
+        let emit = Emit {
+            src_port: ends.local_port,
+            dst_port: ends.remote_port,
+            seq: out.seq.0,
+            ack: out.ack.0,
+            flags: out.flags,
+            window: out.window,
+            mss: out.syn.mss,
+            window_scale: out.syn.window_scale,
+            sack_permitted: out.syn.sack_permitted,
+            timestamps: out.timestamps.map(|(value, echo)| Timestamps { value, echo }),
+            sacks: &out.reports[..usize::from(out.report_count)],
+        };
+        // What stays inside is not damaged on the way.
+        let checksum = if ends.path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
+        Self { len: emit.header_len() + data, emit, pseudo: ends.pseudo, checksum }
+    }
+
+    /// Writes it. `fill` copies the payload to where it belongs, and sums it if it is told to.
+    #[inline(always)]
+    fn write(&self, segment: &mut [u8], fill: impl FnOnce(&mut [u8], bool) -> Sum) {
+        let Ok(written) = self.emit.write(segment) else { return };
         let payload = segment.get_mut(written.len..).unwrap_or_default();
-        let payload = fill(payload, checksum == TxChecksum::Compute);
-        let pseudo = || pseudo.add(Sum::of_be32(len as u32));
-        match checksum {
+        let payload = fill(payload, self.checksum == TxChecksum::Compute);
+        let pseudo = || self.pseudo.add(Sum::of_be32(self.len as u32));
+        match self.checksum {
             TxChecksum::Compute => tcp::put_checksum(segment, written.sum.add(payload).add(pseudo())),
             TxChecksum::Offload => tcp::put_unfinished_checksum(segment, pseudo()),
             TxChecksum::Omit => {}
         }
-    })?;
+    }
+}
+
+/// Writes a segment whose payload is this range of what has been given to send.
+#[inline(always)]
+pub(super) fn write_data<S: Sink>(
+    ends: &mut Ends,
+    out: &Out,
+    (tx, range): (&SendBuffer, Range<usize>),
+    ip: &mut Ip,
+    sink: &mut S,
+    cx: &mut Cx<'_>,
+) -> Result<(), Full> {
+    let writer = Writer::new(ends, out, range.len(), cx);
+    let Ends { packet, path, .. } = ends;
+    // Two closures, so that the first becomes a part of where it is called.
+    if ip.is_ready(path, packet, writer.len) {
+        ip.send_ready(cx.now, sink, path, packet, writer.len, |segment| {
+            writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
+        })?;
+    } else {
+        ip.send(cx.now, sink, path, packet, writer.len, |segment| {
+            writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
+        })?;
+    }
     cx.stats.tx_segments += 1;
     Ok(())
+}
+
+#[inline(always)]
+fn copy(tx: &SendBuffer, offset: usize, to: &mut [u8], sums: bool) -> Sum {
+    if sums {
+        return tx.copy_out(offset, to);
+    }
+    tx.copy_out_plain(offset, to);
+    Sum::ZERO
 }
 
 /// A segment without payload, of which there are few.
@@ -123,7 +163,11 @@ pub(super) fn write_control<S: Sink>(
     sink: &mut S,
     cx: &mut Cx<'_>,
 ) -> Result<(), Full> {
-    write_segment(ends, out, 0, ip, sink, cx, |_, _| Sum::ZERO)
+    let writer = Writer::new(ends, out, 0, cx);
+    let Ends { packet, path, .. } = ends;
+    ip.send(cx.now, sink, path, packet, writer.len, |segment| writer.write(segment, |_, _| Sum::ZERO))?;
+    cx.stats.tx_segments += 1;
+    Ok(())
 }
 
 const PROTOCOL: u8 = crate::wire::protocol::TCP;

@@ -266,6 +266,7 @@ impl Udp {
     }
 
     /// The next socket with something to tell.
+    #[inline]
     pub(crate) fn next_event(&mut self) -> Option<(UdpId, Readiness)> {
         while let Some(index) = self.ready.pop_front() {
             let (Some(key), Some(socket)) = (self.sockets.key_of(index), self.sockets.at_mut(index)) else { continue };

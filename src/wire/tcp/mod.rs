@@ -194,10 +194,14 @@ const TIMESTAMPED: usize = HEADER_LEN + options::TIMESTAMPS_LEN;
 
 impl Emit<'_> {
     /// Bytes of the header with its options.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn header_len(&self) -> usize {
-        HEADER_LEN + options::len(self)
+        match self.timestamps {
+            _ if !self.plain() => HEADER_LEN + options::len(self),
+            Some(_) => TIMESTAMPED,
+            None => HEADER_LEN,
+        }
     }
 
     /// Whether there are options beside timestamps.
@@ -211,7 +215,7 @@ impl Emit<'_> {
     /// # Errors
     ///
     /// [`NoRoom`].
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut [u8]) -> Result<Written, NoRoom> {
         match self.timestamps {
             Some(timestamps) if self.plain() => {

@@ -37,9 +37,11 @@ impl Recovery {
     /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the SACK blocks count.
     #[inline]
     pub(crate) fn ack(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
-        let advance = ack.ack.since(self.una());
-        if advance.wrapping_sub(1) < self.outstanding() && ack.sacks.is_empty() && !ack.ece && self.is_quiet() {
-            return self.ack_plain(now, ack.ack);
+        if ack.sacks.is_empty()
+            && !ack.ece
+            && let Some((bytes, rtt)) = self.ack_plain(now, ack.ack)
+        {
+            return Acked { bytes, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() };
         }
         self.ack_any(now, ack)
     }
@@ -55,12 +57,15 @@ impl Recovery {
             && self.presumed == 0
     }
 
-    /// What was sent first has arrived, nothing was lost, nothing was sent twice.
+    /// What was sent first has arrived, nothing was lost, nothing was sent twice, and nothing but a number tells so. Returns how many
+    /// bytes that were, and the round-trip time in nanoseconds; `None` if it is anything else, which [`ack`](Self::ack) takes.
     #[inline]
-    fn ack_plain(&mut self, now: Instant, ack: Seq) -> Acked {
-        let before = self.una();
-        let Some((first, last)) = self.ring.acknowledge_plain(ack) else { return Acked::default() };
-        let bytes = self.una().since(before);
+    pub(crate) fn ack_plain(&mut self, now: Instant, ack: Seq) -> Option<(u32, u64)> {
+        let bytes = ack.since(self.una());
+        if bytes.wrapping_sub(1) >= self.outstanding() || !self.is_quiet() {
+            return None;
+        }
+        let (first, last) = self.ring.acknowledge_plain(ack);
         self.rack.delivered_in_order(now, &last);
         let (oldest, latest) = (now.nanos_since(first), now.nanos_since(last.sent));
         self.rtt.sample(oldest, self.una(), self.nxt());
@@ -70,7 +75,7 @@ impl Recovery {
         self.hold = false;
         self.grow(now, bytes, Some(latest));
         self.arm_acked_plain(now);
-        Acked { bytes, rtt: Some(Duration::from_nanos(oldest)), ..Acked::default() }
+        Some((bytes, oldest))
     }
 
     #[inline(never)]

@@ -507,6 +507,20 @@ impl Recovery {
         }
     }
 
+    /// As [`sent`](Self::sent), where `len` sequence numbers from [`nxt`](Self::nxt) on have left, not more than
+    /// [`next`](Self::next) allowed.
+    #[inline]
+    pub(crate) fn sent_next(&mut self, now: Instant, len: u32) {
+        if len == 0 || len > MAX_OUTSTANDING.saturating_sub(self.outstanding()) {
+            return;
+        }
+        self.last_sent = now;
+        if self.pacing {
+            self.pacer.sent(now, len);
+        }
+        self.sent_new(now, len);
+    }
+
     #[inline]
     fn sent_new(&mut self, now: Instant, len: u32) {
         let was_empty = self.ring.is_empty();

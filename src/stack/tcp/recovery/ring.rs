@@ -14,7 +14,7 @@ pub(super) const RESENT: u8 = 4;
 /// Was sent more than once.
 pub(super) const EVER_RESENT: u8 = 8;
 
-/// Kept when nothing is in flight, in records: what requests and responses need.
+/// Kept when nothing is in flight, in records: what short responses need.
 const IDLE_CAPACITY: usize = 8;
 
 /// One segment as it was sent, or a piece of one.
@@ -62,7 +62,10 @@ impl Record {
 /// Sequence space between the oldest unacknowledged byte and the next one to be sent.
 #[derive(Debug)]
 pub(super) struct Ring {
-    records: VecDeque<Record>,
+    /// The oldest one, if there is any. Requests and responses of one segment each need no more than this.
+    oldest: Record,
+    /// Those behind it.
+    rest: VecDeque<Record>,
     una: Seq,
     nxt: Seq,
     /// Bytes in flight; retransmissions count again.
@@ -85,7 +88,8 @@ impl Ring {
     /// Nothing in flight; `first` is the next byte to be sent.
     pub(super) fn new(first: Seq) -> Self {
         Self {
-            records: VecDeque::new(),
+            oldest: Record { start: first, end: first, sent: Instant::ZERO, flags: 0 },
+            rest: VecDeque::new(),
             una: first,
             nxt: first,
             pipe: 0,
@@ -122,7 +126,7 @@ impl Ring {
     /// Records.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        usize::from(!self.is_empty()) + self.rest.len()
     }
 
     #[inline(always)]
@@ -152,33 +156,45 @@ impl Ring {
 
     #[inline(always)]
     pub(super) fn get(&self, index: usize) -> Option<&Record> {
-        self.records.get(index)
+        match index.checked_sub(1) {
+            None => self.front(),
+            Some(behind) => self.rest.get(behind),
+        }
+    }
+
+    #[inline(always)]
+    fn get_mut(&mut self, index: usize) -> Option<&mut Record> {
+        match index.checked_sub(1) {
+            None if self.is_empty() => None,
+            None => Some(&mut self.oldest),
+            Some(behind) => self.rest.get_mut(behind),
+        }
     }
 
     #[inline(always)]
     pub(super) fn front(&self) -> Option<&Record> {
-        self.records.front()
+        if self.is_empty() { None } else { Some(&self.oldest) }
     }
 
     #[inline(always)]
     pub(super) fn back(&self) -> Option<&Record> {
-        self.records.back()
+        self.rest.back().or(self.front())
     }
 
     /// Index of the record that holds `seq`; that of the first one if `seq` lies before all, one past the last if behind all.
     #[inline]
     pub(super) fn find(&self, seq: Seq) -> usize {
-        if seq.at_or_before(self.una) {
+        if seq.at_or_before(self.una) || self.oldest.end.after(seq) {
             return 0;
         }
-        self.records.partition_point(|record| record.end.at_or_before(seq))
+        1 + self.rest.partition_point(|record| record.end.at_or_before(seq))
     }
 
     /// Index of the first record that begins at `seq` or later.
     #[inline]
     pub(super) fn find_start(&self, seq: Seq) -> usize {
         let index = self.find(seq);
-        index + usize::from(self.records.get(index).is_some_and(|record| record.start.before(seq)))
+        index + usize::from(self.get(index).is_some_and(|record| record.start.before(seq)))
     }
 
     /// New data was sent: `len` bytes from `nxt` on.
@@ -186,7 +202,12 @@ impl Ring {
     pub(super) fn push(&mut self, now: Instant, len: u32) {
         let start = self.nxt;
         let end = start + len;
-        self.records.push_back(Record { start, end, sent: now, flags: 0 });
+        let record = Record { start, end, sent: now, flags: 0 };
+        if self.is_empty() {
+            self.oldest = record;
+        } else {
+            self.rest.push_back(record);
+        }
         self.nxt = end;
         self.pipe = self.pipe.saturating_add(len);
     }
@@ -194,7 +215,7 @@ impl Ring {
     /// Replaces the flags of a record and keeps the sums right.
     #[inline]
     pub(super) fn set(&mut self, index: usize, add: u8, remove: u8) {
-        let Some(record) = self.records.get_mut(index) else { return };
+        let Some(record) = self.get_mut(index) else { return };
         let before = *record;
         record.flags = (before.flags | add) & !remove;
         let after = *record;
@@ -239,7 +260,7 @@ impl Ring {
     /// A record was sent again.
     pub(super) fn resend(&mut self, index: usize, now: Instant) {
         self.set(index, RESENT | EVER_RESENT, 0);
-        if let Some(record) = self.records.get_mut(index) {
+        if let Some(record) = self.get_mut(index) {
             record.sent = now;
         }
     }
@@ -247,47 +268,46 @@ impl Ring {
     /// Takes the oldest record out if all of it is acknowledged; cuts it if a part is. What is returned is what was acknowledged.
     #[inline]
     pub(super) fn acknowledge(&mut self, ack: Seq) -> Option<Record> {
-        if self.una.at_or_after(ack) {
+        if self.una.at_or_after(ack) || self.is_empty() {
             return None;
         }
-        let mut record = *self.records.front()?;
+        let mut record = self.oldest;
         if record.end.at_or_before(ack) {
-            self.records.pop_front();
+            if let Some(next) = self.rest.pop_front() {
+                self.oldest = next;
+            }
             self.forget(&record);
             self.una = record.end;
         } else {
-            let front = self.records.front_mut()?;
-            front.start = ack;
-            let rest = *front;
+            self.oldest.start = ack;
             record.end = ack;
             // The rest stays as it is: only the part leaves the sums, which count a segment once.
             self.forget(&record);
-            self.count_piece(&rest);
+            self.count_piece(&record);
             self.una = ack;
         }
         Some(record)
     }
 
-    /// The same for all up to `ack` at once, while nothing is marked. Returns when the first of it was sent, and the last of it.
-    #[inline]
-    pub(super) fn acknowledge_plain(&mut self, ack: Seq) -> Option<(Instant, Record)> {
-        let mut last = *self.records.front()?;
-        let first = last.sent;
-        loop {
-            if last.end.after(ack) {
-                last.end = ack;
-                self.records.front_mut()?.start = ack;
-                break;
-            }
-            self.records.pop_front();
-            match self.records.front() {
-                Some(next) if next.start.before(ack) => last = *next,
-                _ => break,
-            }
+    /// The same for all up to `ack` at once, while something is in flight and nothing is marked. Returns when the first of it was
+    /// sent, and the last of it.
+    #[inline(always)]
+    pub(super) fn acknowledge_plain(&mut self, ack: Seq) -> (Instant, Record) {
+        let first = self.oldest.sent;
+        let mut last = self.oldest;
+        while last.end.before(ack) {
+            let Some(next) = self.rest.pop_front() else { break };
+            last = next;
+        }
+        if last.end.after(ack) {
+            self.oldest = Record { start: ack, ..last };
+            last.end = ack;
+        } else if let Some(next) = self.rest.pop_front() {
+            self.oldest = next;
         }
         self.pipe -= last.end.since(self.una);
         self.una = last.end;
-        Some((first, last))
+        (first, last)
     }
 
     /// Whether no record has a mark: each was sent once and counts once.
@@ -298,14 +318,15 @@ impl Ring {
 
     /// Cuts a record in two at `at`, which lies inside it.
     pub(super) fn split(&mut self, index: usize, at: Seq) {
-        let Some(record) = self.records.get_mut(index) else { return };
+        let Some(record) = self.get_mut(index) else { return };
         if !(record.start.before(at) && at.before(record.end)) {
             return;
         }
         let mut rest = *record;
         record.end = at;
         rest.start = at;
-        self.records.insert(index + 1, rest);
+        // Before what was at `index + 1`.
+        self.rest.insert(index, rest);
         self.count_piece(&rest);
     }
 
@@ -318,27 +339,38 @@ impl Ring {
     /// Cuts what is larger than `mss`, and marks it lost unless it arrived. Returns whether anything was.
     pub(super) fn cut(&mut self, mss: u32) -> bool {
         let mss = mss.max(1);
-        if self.records.iter().all(|record| record.len() <= mss) {
+        if self.front().is_none_or(|oldest| oldest.len() <= mss) && self.rest.iter().all(|record| record.len() <= mss) {
             return false;
         }
-        let old = std::mem::take(&mut self.records);
-        let mut lost = false;
+        let old = std::iter::once(self.oldest).chain(std::mem::take(&mut self.rest));
+        let (mut lost, mut len) = (false, 0);
         for mut record in old {
-            let first = self.records.len();
+            let first = len;
             while record.len() > mss {
                 let mut piece = record;
                 piece.end = piece.start + mss;
                 record.start = piece.end;
                 self.count_piece(&piece);
-                self.records.push_back(piece);
+                self.put_back(len, piece);
+                len += 1;
             }
-            self.records.push_back(record);
-            if self.records.len() > first + 1 && !record.has(SACKED) {
+            self.put_back(len, record);
+            len += 1;
+            if len > first + 1 && !record.has(SACKED) {
                 lost = true;
-                (first..self.records.len()).for_each(|index| self.set(index, LOST, RESENT));
+                (first..len).for_each(|index| self.set(index, LOST, RESENT));
             }
         }
         lost
+    }
+
+    /// Puts a record behind the first `len` ones, which are all that there are.
+    fn put_back(&mut self, len: usize, record: Record) {
+        if len == 0 {
+            self.oldest = record;
+        } else {
+            self.rest.push_back(record);
+        }
     }
 
     /// Index of the first record that waits to be sent again.
@@ -348,7 +380,7 @@ impl Ring {
             return None;
         }
         let mut index = self.find(self.due_from.max(self.una));
-        while let Some(record) = self.records.get(index) {
+        while let Some(record) = self.get(index) {
             if record.is_due() {
                 self.due_from = record.start;
                 return Some(index);
@@ -360,18 +392,18 @@ impl Ring {
 
     /// Gives memory back when nothing is in flight.
     pub(super) fn trim(&mut self) {
-        self.records.shrink_to(IDLE_CAPACITY);
+        self.rest.shrink_to(IDLE_CAPACITY);
     }
 
     /// Whether there is memory worth giving back.
     #[inline(always)]
     pub(super) fn is_roomy(&self) -> bool {
-        self.records.capacity() > IDLE_CAPACITY
+        self.rest.capacity() > IDLE_CAPACITY
     }
 
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<Record>()
+        self.rest.capacity() * size_of::<Record>()
     }
 }
