@@ -158,8 +158,17 @@ impl Blocks {
     /// A block of at least `min_len` bytes, which hold whatever they held before; `None` if the limit does not allow it.
     #[inline]
     pub(crate) fn take(&mut self, min_len: usize) -> Option<Block> {
+        // Requests and responses: a constant class.
+        if min_len <= SMALLEST {
+            return self.take_of(Some(0), SMALLEST);
+        }
         let class = class_for(min_len);
         let size = class.map_or(min_len, |class| SIZES[class]);
+        self.take_of(class, size)
+    }
+
+    #[inline(always)]
+    fn take_of(&mut self, class: Option<usize>, size: usize) -> Option<Block> {
         if size as u64 > self.limit.saturating_sub(self.in_use() as u64) {
             return None;
         }
@@ -182,6 +191,16 @@ impl Blocks {
     #[inline]
     pub(crate) fn give(&mut self, block: Block) {
         let ours = block.home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &self.home));
+        if ours && block.bytes.len() == SMALLEST && self.free[0].len() < KEPT[0] {
+            self.out -= SMALLEST as u64;
+            self.free[0].push(block);
+            return;
+        }
+        self.give_any(block, ours);
+    }
+
+    #[inline(never)]
+    fn give_any(&mut self, block: Block, ours: bool) {
         let len = block.bytes.len();
         match class_for(len) {
             Some(class) if ours && self.free[class].len() < KEPT[class] => {

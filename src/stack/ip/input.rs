@@ -145,7 +145,7 @@ impl Ip {
             Err(why) => return self.malformed(why),
         };
         let plain = usize::from(header.header_len) == HEADER_LEN && !header.is_fragment();
-        if plain && origin == Origin::Link && self.is_own(header.dst) && !self.is_bad_source(header.src) {
+        if plain && origin == Origin::Link && self.is_ordinary(header.src, header.dst) {
             let found = describe(&header, start, false);
             match header.protocol {
                 protocol::TCP => return Input::Tcp(found),
@@ -228,6 +228,20 @@ impl Ip {
     pub(super) fn is_impossible_source(&self, address: Ipv4Addr) -> bool {
         let first = address.octets()[0];
         first == 0 || first == 127 || first >= 224 || self.own.iter().any(|own| own.broadcast == address.to_bits())
+    }
+
+    /// Whether a packet is from one host to this one, as [`is_own`](Self::is_own) and [`is_bad_source`](Self::is_bad_source) say, in one
+    /// pass.
+    #[inline(always)]
+    fn is_ordinary(&self, src: Ipv4Addr, dst: Ipv4Addr) -> bool {
+        let (src, dst) = (src.to_bits(), dst.to_bits());
+        let first = src >> 24;
+        let (mut ours, mut bad) = (false, first == 0 || first == 127 || first >= 224);
+        for own in &self.own {
+            ours |= own.address == dst;
+            bad |= own.address == src || own.broadcast == src;
+        }
+        ours && !bad
     }
 
     /// Whether a packet from the link cannot have this source: nobody has it, or we do.

@@ -81,6 +81,7 @@ impl Stack {
     /// [`WouldBlock`](SocketError::WouldBlock) if there is no room or the connection is not established yet;
     /// [`BrokenPipe`](SocketError::BrokenPipe) after a shutdown; the reason for which the connection is over;
     /// [`NoBuffers`](SocketError::NoBuffers).
+    #[inline]
     pub fn tcp_send(&mut self, now: Instant, id: TcpId, bytes: &[u8]) -> Result<usize> {
         self.tcp.send(now, id, std::iter::once(bytes), &mut self.buffers)
     }
@@ -110,20 +111,14 @@ impl Stack {
     ///
     /// [`WouldBlock`](SocketError::WouldBlock); once everything has been taken, the reason for which the connection is
     /// over.
+    #[inline]
     pub fn tcp_recv(&mut self, now: Instant, id: TcpId) -> Result<Option<Chunk>> {
         let tcb = self.tcp.conns.get_mut(id.0).ok_or(SocketError::Closed)?;
-        if let Some(chunk) = tcb.rx.pop(&mut self.buffers) {
+        let Some(chunk) = tcb.rx.pop(&mut self.buffers) else { return tcb.nothing_to_read() };
+        if tcb.may_announce() {
             tcb.announce_window(id.0.index, &mut cx!(self.tcp, now, &mut self.buffers));
-            return Ok(Some(chunk));
         }
-        if tcb.flags.any(Flags::FIN_RECEIVED.or(Flags::READ_SHUT)) {
-            return Ok(None);
-        }
-        match (tcb.error, tcb.state) {
-            (Some(error), _) => Err(error),
-            (None, State::Closed | State::TimeWait) => Ok(None),
-            (None, _) => Err(SocketError::WouldBlock),
-        }
+        Ok(Some(chunk))
     }
 
     /// Puts back what is left of the chunk that [`tcp_recv`](Self::tcp_recv) gave last.
@@ -513,6 +508,19 @@ impl Tcp {
 const REUSE_GAP: u32 = 65536 + 2;
 
 impl Tcb {
+    /// What [`Stack::tcp_recv`] says where nothing is left to be taken.
+    #[inline(never)]
+    fn nothing_to_read(&self) -> Result<Option<Chunk>> {
+        if self.flags.any(Flags::FIN_RECEIVED.or(Flags::READ_SHUT)) {
+            return Ok(None);
+        }
+        match (self.error, self.state) {
+            (Some(error), _) => Err(error),
+            (None, State::Closed | State::TimeWait) => Ok(None),
+            (None, _) => Err(SocketError::WouldBlock),
+        }
+    }
+
     /// Our stream ends behind what has been accepted.
     fn end_stream(&mut self, index: u32, cx: &mut super::Cx<'_>) {
         if self.flags.has(Flags::FIN) {

@@ -221,7 +221,7 @@ impl Tcp {
 
     /// What connection a segment is of, from its first four bytes; and sends for its place in the table. With several looked
     /// up before the first is handled, waiting for memory overlaps.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look_up(&self, packet: &Packet, bytes: &[u8]) -> Option<Target> {
         let ports = bytes.get(packet.range())?.first_chunk::<4>()?;
         let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);

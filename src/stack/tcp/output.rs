@@ -6,7 +6,7 @@ use super::options::State;
 use super::recovery::{Next, initial_rto};
 use super::seq::Seq;
 use super::tcb::{Flags, NEVER, Tcb};
-use super::write::{Out, write_control, write_data};
+use super::write::{Out, Plain, write_control, write_data};
 use crate::stack::ip::Ip;
 use crate::stack::{Full, Sink};
 use crate::wire::tcp::Flags as Bits;
@@ -239,8 +239,8 @@ impl Tcb {
         if data < len as usize {
             flags |= Bits::FIN;
         }
-        let out = self.out(seq, flags, cx);
-        write_data(&mut self.ends, &out, (&self.tx, offset..offset + data), ip, sink, cx)?;
+        let header = self.header(seq, flags, cx);
+        write_data(&mut self.ends, &header, (&self.tx, offset..offset + data), ip, sink, cx)?;
         if self.flags.has(Flags::ACK_DUE) {
             self.flags.set(Flags::INTERACTIVE);
         }
@@ -250,7 +250,7 @@ impl Tcb {
 
     /// An acknowledgement without payload.
     pub(super) fn send_ack<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
-        let mut out = self.out(self.recovery.nxt(), Bits::ACK, cx);
+        let mut out = Out::from(self.header(self.recovery.nxt(), Bits::ACK, cx));
         if self.flags.has(Flags::SACK) {
             if let Some(range) = self.duplicate {
                 out.report(range);
@@ -271,7 +271,7 @@ impl Tcb {
     /// A segment from before the window: the peer drops it and says where it is (RFC 9293, 3.8.4 and 3.8.6.1).
     #[cold]
     fn send_probe<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
-        let out = self.out(self.recovery.una() - 1, Bits::ACK, cx);
+        let out = Out::from(self.header(self.recovery.una() - 1, Bits::ACK, cx));
         write_control(&mut self.ends, &out, ip, sink, cx)?;
         if self.flags.has(Flags::KEEP_ALIVE) {
             cx.stats.keep_alive_probes += 1;
@@ -302,11 +302,11 @@ impl Tcb {
     }
 
     /// The header of a segment that carries our acknowledgement and window.
-    #[inline]
-    fn out(&mut self, seq: Seq, flags: Bits, cx: &Cx<'_>) -> Out {
+    #[inline(always)]
+    fn header(&mut self, seq: Seq, flags: Bits, cx: &Cx<'_>) -> Plain {
         let window = self.window();
         let timestamps = self.flags.has(Flags::TIMESTAMPS).then(|| (self.ts_now(cx.now), self.ts_recent));
-        Out::new(seq, self.rcv_nxt, flags, window, timestamps)
+        Plain { seq, ack: self.rcv_nxt, flags, window, timestamps }
     }
 
     /// The window to announce, and from now on promised. Its right edge never goes back, and forward only by steps worth
@@ -333,8 +333,17 @@ impl Tcb {
         self.flags.clear(Flags::ACK_NOW.or(Flags::ACK_DUE));
     }
 
+    /// After the program has read: whether so little is promised that there may be more to announce.
+    #[inline(always)]
+    pub(super) fn may_announce(&self) -> bool {
+        let (promised, most) = (self.promised(), self.most_window());
+        let mss = u32::from(self.rcv_mss).min(most / 2);
+        most.saturating_sub(promised) >= most / 4 || promised < mss
+    }
+
     /// After the program has read: whether the window has opened enough to be announced is decided with the next egress,
     /// when what it has put back is back.
+    #[inline(never)]
     pub(super) fn announce_window(&mut self, index: u32, cx: &mut Cx<'_>) {
         if !self.flags.has(Flags::ANNOUNCE) && self.has_window_to_announce() {
             self.flags.set(Flags::ANNOUNCE);
@@ -350,10 +359,6 @@ impl Tcb {
         }
         let (promised, most) = (self.promised(), self.most_window());
         let mss = u32::from(self.rcv_mss).min(most / 2);
-        if most.saturating_sub(promised) < most / 4 && promised >= mss {
-            // However much room there is.
-            return false;
-        }
         let gain = self.room().saturating_sub(promised);
         gain >= most / 4 || promised < mss && gain >= mss
     }

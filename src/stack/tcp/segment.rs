@@ -25,15 +25,26 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Takes a segment apart; `at` is where its header begins in the packet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(header: &Header, segment: &[u8], at: u32) -> Self {
+        let options = header.options(segment);
+        match Timestamps::parse_fast(options) {
+            Some(Timestamps { value, echo }) => Self::plain(header, segment, at, Some((value, echo))),
+            None if options.is_empty() => Self::plain(header, segment, at, None),
+            None => Self::with_options(header, segment, at),
+        }
+    }
+
+    /// One with no other options than these.
+    #[inline(always)]
+    fn plain(header: &Header, segment: &[u8], at: u32, timestamps: Option<(u32, u32)>) -> Self {
         let header_len = u32::from(header.header_len);
-        let mut me = Self {
+        Self {
             seq: Seq(header.seq),
             ack: Seq(header.ack),
             flags: header.flags,
             window: header.window,
-            timestamps: None,
+            timestamps,
             start: at + header_len,
             len: segment.len() as u32 - header_len,
             sack_count: 0,
@@ -41,26 +52,21 @@ impl Segment {
             window_scale: None,
             mss: None,
             sacks: [(Seq(0), Seq(0)); 4],
-        };
-        let options = header.options(segment);
-        match Timestamps::parse_fast(options) {
-            Some(Timestamps { value, echo }) => me.timestamps = Some((value, echo)),
-            None if options.is_empty() => {}
-            None => me.take_options(&Options::parse(options)),
         }
-        me
     }
 
     #[cold]
-    fn take_options(&mut self, options: &Options) {
-        self.timestamps = options.timestamps.map(|t| (t.value, t.echo));
-        self.sack_permitted = options.sack_permitted;
-        self.window_scale = options.window_scale;
-        self.mss = options.mss;
-        for (to, (start, end)) in self.sacks.iter_mut().zip(&*options.sacks) {
+    fn with_options(header: &Header, segment: &[u8], at: u32) -> Self {
+        let options = Options::parse(header.options(segment));
+        let mut me = Self::plain(header, segment, at, options.timestamps.map(|t| (t.value, t.echo)));
+        me.sack_permitted = options.sack_permitted;
+        me.window_scale = options.window_scale;
+        me.mss = options.mss;
+        for (to, (start, end)) in me.sacks.iter_mut().zip(&*options.sacks) {
             *to = (Seq(*start), Seq(*end));
-            self.sack_count += 1;
+            me.sack_count += 1;
         }
+        me
     }
 
     /// What the peer has selectively acknowledged, as it says.

@@ -36,13 +36,18 @@ impl Ends {
     }
 }
 
-/// The header of a segment to be written.
-pub(super) struct Out {
+/// The header of a segment to be written, with no other options than timestamps.
+pub(super) struct Plain {
     pub(super) seq: Seq,
     pub(super) ack: Seq,
     pub(super) flags: Bits,
     pub(super) window: u16,
     pub(super) timestamps: Option<(u32, u32)>,
+}
+
+/// The header of a segment to be written, with whatever options.
+pub(super) struct Out {
+    plain: Plain,
     /// What only a SYN says.
     pub(super) syn: SynOptions,
     reports: [(u32, u32); 4],
@@ -60,8 +65,7 @@ pub(super) struct SynOptions {
 impl Out {
     #[inline(always)]
     pub(super) fn new(seq: Seq, ack: Seq, flags: Bits, window: u16, timestamps: Option<(u32, u32)>) -> Self {
-        let syn = SynOptions::default();
-        Self { seq, ack, flags, window, timestamps, syn, reports: [(0, 0); 4], report_count: 0 }
+        Self::from(Plain { seq, ack, flags, window, timestamps })
     }
 
     /// Adds a block of what has been received selectively; those beyond the fourth are left out.
@@ -70,6 +74,12 @@ impl Out {
             *place = (start.0, end.0);
             self.report_count += 1;
         }
+    }
+}
+
+impl From<Plain> for Out {
+    fn from(plain: Plain) -> Self {
+        Self { plain, syn: SynOptions::default(), reports: [(0, 0); 4], report_count: 0 }
     }
 }
 
@@ -85,19 +95,19 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// For a segment with `data` bytes of payload.
     #[inline(always)]
-    fn new(ends: &Ends, out: &'a Out, data: usize, cx: &Cx<'_>) -> Self {
+    fn new(ends: &Ends, plain: &Plain, data: usize, cx: &Cx<'_>) -> Self {
         let emit = Emit {
             src_port: ends.local_port,
             dst_port: ends.remote_port,
-            seq: out.seq.0,
-            ack: out.ack.0,
-            flags: out.flags,
-            window: out.window,
-            mss: out.syn.mss,
-            window_scale: out.syn.window_scale,
-            sack_permitted: out.syn.sack_permitted,
-            timestamps: out.timestamps.map(|(value, echo)| Timestamps { value, echo }),
-            sacks: &out.reports[..usize::from(out.report_count)],
+            seq: plain.seq.0,
+            ack: plain.ack.0,
+            flags: plain.flags,
+            window: plain.window,
+            mss: None,
+            window_scale: None,
+            sack_permitted: false,
+            timestamps: plain.timestamps.map(|(value, echo)| Timestamps { value, echo }),
+            sacks: &[],
         };
         // What stays inside is not damaged on the way.
         let checksum = if ends.path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
@@ -123,13 +133,13 @@ impl<'a> Writer<'a> {
 #[inline(always)]
 pub(super) fn write_data<S: Sink>(
     ends: &mut Ends,
-    out: &Out,
+    plain: &Plain,
     (tx, range): (&SendBuffer, Range<usize>),
     ip: &mut Ip,
     sink: &mut S,
     cx: &mut Cx<'_>,
 ) -> Result<(), Full> {
-    let writer = Writer::new(ends, out, range.len(), cx);
+    let writer = Writer::new(ends, plain, range.len(), cx);
     let Ends { packet, path, .. } = ends;
     // Two closures, so that the first becomes a part of where it is called.
     if ip.is_ready(path, packet, writer.len) {
@@ -163,7 +173,12 @@ pub(super) fn write_control<S: Sink>(
     sink: &mut S,
     cx: &mut Cx<'_>,
 ) -> Result<(), Full> {
-    let writer = Writer::new(ends, out, 0, cx);
+    let mut writer = Writer::new(ends, &out.plain, 0, cx);
+    writer.emit.mss = out.syn.mss;
+    writer.emit.window_scale = out.syn.window_scale;
+    writer.emit.sack_permitted = out.syn.sack_permitted;
+    writer.emit.sacks = &out.reports[..usize::from(out.report_count)];
+    writer.len = writer.emit.header_len();
     let Ends { packet, path, .. } = ends;
     ip.send(cx.now, sink, path, packet, writer.len, |segment| writer.write(segment, |_, _| Sum::ZERO))?;
     cx.stats.tx_segments += 1;
