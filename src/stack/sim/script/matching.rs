@@ -74,33 +74,30 @@ impl Field {
         })
     }
 
-    fn matches(&self, option: &Opt, isn: u32, names: &mut Names) -> bool {
+    fn matches(&self, option: &Opt, names: &mut Names) -> bool {
         match (self, option) {
             (Self::Plain(expected), option) => expected == option,
             (Self::Timestamp(value, echo), Opt::Timestamp(v, e)) => value.matches(*v, names) && echo.matches(*e, names),
-            (Self::Sack(expected), Opt::Sack(blocks)) => {
-                let relative = blocks.iter().map(|(from, to)| (from.wrapping_sub(isn), to.wrapping_sub(isn)));
-                relative.eq(expected.iter().copied())
-            }
+            (Self::Sack(expected), Opt::Sack(blocks)) => expected == blocks,
             _ => false,
         }
     }
 }
 
 /// Whether the options are those, in that order. Names stay as they were unless they are.
-fn options_match(expected: &[Field], options: &[Opt], isn: u32, names: &mut Names) -> bool {
+fn options_match(expected: &[Field], options: &[Opt], names: &mut Names) -> bool {
     match (expected, options) {
         ([], []) => true,
         ([Field::Rest, rest @ ..], options) => (0..=options.len()).any(|skip| {
             let mut tried = names.clone();
-            let found = options_match(rest, &options[skip..], isn, &mut tried);
+            let found = options_match(rest, &options[skip..], &mut tried);
             if found {
                 *names = tried;
             }
             found
         }),
         ([first, rest @ ..], [option, others @ ..]) => {
-            first.matches(option, isn, names) && options_match(rest, others, isn, names)
+            first.matches(option, names) && options_match(rest, others, names)
         }
         _ => false,
     }
@@ -130,7 +127,6 @@ impl Expect {
         segment: &Segment,
         (seq, len): (u32, u32),
         last: bool,
-        peer_isn: u32,
         names: &mut Names,
     ) -> Option<String> {
         let mut flags = self.shape.flags;
@@ -160,7 +156,7 @@ impl Expect {
             return Some("the don't-fragment bit".into());
         }
         match &self.options {
-            Some(options) if !options_match(options, &segment.options, peer_isn, names) => Some("options".into()),
+            Some(options) if !options_match(options, &segment.options, names) => Some("options".into()),
             _ => None,
         }
     }
