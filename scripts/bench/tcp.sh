@@ -6,7 +6,7 @@
 : "${top:?run scripts/bench.sh tcp}"
 
 need_library
-need_packages valgrind iproute2 ethtool util-linux
+need_packages valgrind iproute2 ethtool util-linux iptables
 
 say "building: our contender, smoltcp, and the server over veth"
 cargo build --quiet --profile bench -p nethuns-bench-tcp

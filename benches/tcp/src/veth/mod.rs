@@ -39,6 +39,8 @@ const CROWDS: [Crowd; 3] = [
 /// Bulk throughput, connections opened and closed.
 const BULK: f64 = 1.3;
 const OPENS: f64 = 1.5;
+/// Bulk throughput where packets are lost: within a tenth of the kernel's.
+const LOSSY: f64 = 0.9;
 /// The round trip, busy polling against the kernel sleeping, may take a fifth.
 const ROUND_TRIP: f64 = 5.0;
 /// Bytes that a server grows by with a connection.
@@ -155,6 +157,24 @@ impl Veth<'_> {
         }
     }
 
+    /// Bulk while the load's end loses one of a hundred packets that it receives: of the stream that the server sends, or of
+    /// its acknowledgements.
+    fn lossy(&self, report: &mut Report) {
+        let up: fn(Duration) -> io::Result<Outcome> = |time| Client::upload(Server::address(DISCARD), time);
+        let down: fn(Duration) -> io::Result<Outcome> = |time| Client::download(Server::address(CHARGEN), time);
+        for (name, transfer) in [("veth lossy receiving", up), ("veth lossy sending", down)] {
+            let Some(figure) = self.bench.wanted(name) else { continue };
+            self.site.lose(true);
+            let runs =
+                self.race([Network::Ours(""), Network::Kernel], &|server| timed(server, || transfer(self.duration())));
+            self.site.lose(false);
+            match runs {
+                Ok(runs) => compare(report, figure, "ns/KiB", &runs, 1024.0, Some(LOSSY), WALL),
+                Err(problem) => report.fail(figure, KERNEL, problem),
+            }
+        }
+    }
+
     fn opens(&self, report: &mut Report) {
         let Some(figure) = self.bench.wanted("veth open and close") else { return };
         let load = |server: &Server| timed(server, || Client::opens(Server::address(ONCE), AT_ONCE, self.duration()));
@@ -236,6 +256,7 @@ pub fn figures(bench: &Bench, report: &mut Report) {
             }
             veth.round_trip(report);
             veth.bulk(report);
+            veth.lossy(report);
             veth.opens(report);
             veth.idle(report);
         });

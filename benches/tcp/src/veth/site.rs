@@ -75,6 +75,12 @@ impl Site {
         netns::join(&self.client);
     }
 
+    /// Whether the load's end loses one of a hundred packets that it receives.
+    pub fn lose(&self, on: bool) {
+        let which = if on { "-A" } else { "-D" };
+        run("iptables", &format!("{which} INPUT -i vc -m statistic --mode random --probability 0.01 -j DROP"));
+    }
+
     /// Starts the server on a network, and waits until it listens.
     pub fn serve(&self, program: &Path, network: Network) -> Result<Server, String> {
         netns::join(&self.server);
