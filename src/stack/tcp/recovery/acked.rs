@@ -37,24 +37,11 @@ impl Recovery {
     /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the SACK blocks count.
     #[inline]
     pub(crate) fn ack(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
-        if ack.sacks.is_empty()
-            && !ack.ece
-            && let Some((bytes, rtt)) = self.ack_plain(now, ack.ack)
-        {
-            return Acked { bytes, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() };
+        let plain = ack.sacks.is_empty() && !ack.ece;
+        match if plain { self.ack_plain(now, ack.ack) } else { None } {
+            Some((bytes, rtt)) => Acked { bytes, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() },
+            None => self.ack_any(now, ack),
         }
-        self.ack_any(now, ack)
-    }
-
-    /// Whether no acknowledgement has more to say than how far it reaches.
-    #[inline(always)]
-    fn is_quiet(&self) -> bool {
-        self.phase == Phase::Open
-            && self.ring.is_plain()
-            && !self.undo.armed
-            && !self.probed
-            && !self.probe
-            && self.presumed == 0
     }
 
     /// What was sent first has arrived, nothing was lost, nothing was sent twice, and nothing but a number tells so. Returns how many
@@ -62,7 +49,7 @@ impl Recovery {
     #[inline]
     pub(crate) fn ack_plain(&mut self, now: Instant, ack: Seq) -> Option<(u32, u64)> {
         let bytes = ack.since(self.una());
-        if bytes.wrapping_sub(1) >= self.outstanding() || !self.is_quiet() {
+        if !self.calm || bytes.wrapping_sub(1) >= self.outstanding() {
             return None;
         }
         let (first, last) = self.ring.acknowledge_plain(ack);
@@ -138,6 +125,7 @@ impl Recovery {
         }
         self.set_pace();
         self.arm_acked(now, advanced, judge);
+        self.settle();
         acked
     }
 

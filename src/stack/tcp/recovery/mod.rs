@@ -222,6 +222,8 @@ pub(crate) struct Recovery {
     phase: Phase,
     frto: Frto,
     pacing: bool,
+    /// Nothing odd is going on: no segment has a mark, nothing is being repaired, probed or undone.
+    calm: bool,
     /// A tail loss probe is due.
     probe: bool,
     /// Whether the window is in the way of more, as of `usage_until` (RFC 7661).
@@ -273,6 +275,7 @@ impl Recovery {
             phase: Phase::Open,
             frto: Frto::Off,
             pacing: config.pacing,
+            calm: true,
             probe: false,
             limited: false,
             hold: false,
@@ -378,13 +381,12 @@ impl Recovery {
     /// likes.
     #[inline]
     pub(crate) fn next(&mut self, now: Instant, unsent: u32, window_end: Seq) -> Next {
-        let odd = self.probe || self.ring.due() > 0;
-        if unsent == 0 && !odd {
+        if unsent == 0 && (self.calm || (self.ring.due() == 0 && !self.probe)) {
             return Next::Nothing;
         }
         // The usual case: new data, and room for all of it.
-        let open = self.phase == Phase::Open && !odd && !self.pacing;
-        if open && (!self.ring.is_empty() || now.nanos_since(self.last_sent) < self.rtt.min_rto()) {
+        let awake = !self.ring.is_empty() || now.nanos_since(self.last_sent) < self.rtt.min_rto();
+        if self.calm && !self.pacing && awake {
             let window = window_end.since(self.nxt());
             if unsent <= window && window <= MAX_OUTSTANDING && unsent <= self.room() {
                 return Next::New { max: unsent };
@@ -493,6 +495,18 @@ impl Recovery {
             return;
         }
         self.last_sent = now;
+        if seq == self.nxt() && self.calm && !self.pacing {
+            let was_empty = self.ring.is_empty();
+            self.ring.push(now, len);
+            self.use_window();
+            self.arm_sent_calm(now, was_empty);
+        } else {
+            self.sent_any(now, seq, len);
+        }
+    }
+
+    #[inline(never)]
+    fn sent_any(&mut self, now: Instant, seq: Seq, len: u32) {
         if self.pacing {
             self.pacer.sent(now, len);
         }
@@ -505,23 +519,43 @@ impl Recovery {
                 self.sent_new(now, end.since(self.nxt()));
             }
         }
+        self.settle();
     }
 
     /// As [`sent`](Self::sent), where `len` sequence numbers from [`nxt`](Self::nxt) on have left, not more than
     /// [`next`](Self::next) allowed.
     #[inline]
     pub(crate) fn sent_next(&mut self, now: Instant, len: u32) {
-        if len == 0 || len > MAX_OUTSTANDING.saturating_sub(self.outstanding()) {
-            return;
-        }
-        self.last_sent = now;
-        if self.pacing {
-            self.pacer.sent(now, len);
-        }
-        self.sent_new(now, len);
+        self.sent(now, self.nxt(), len);
     }
 
+    /// Notes whether nothing odd is going on.
+    pub(super) fn settle(&mut self) {
+        self.calm = self.is_calm();
+    }
+
+    /// What [`calm`](Self::calm) stands for.
+    fn is_calm(&self) -> bool {
+        self.phase == Phase::Open
+            && self.ring.is_plain()
+            && !self.undo.armed
+            && !self.probed
+            && !self.probe
+            && self.presumed == 0
+            && !self.is_judging()
+    }
+
+    /// Notes how much of the window is used: the most of a round trip counts, and once in a round trip the word that the window was in the way
+    /// (Linux).
     #[inline]
+    fn use_window(&mut self) {
+        let outstanding = self.outstanding();
+        let limited = self.room() < u32::from(self.agreed.mss);
+        if limited || !self.una().before(self.usage_until) || (!self.limited && outstanding > self.usage) {
+            (self.limited, self.usage, self.usage_until) = (limited, outstanding, self.nxt());
+        }
+    }
+
     fn sent_new(&mut self, now: Instant, len: u32) {
         let was_empty = self.ring.is_empty();
         self.ring.push(now, len);
@@ -531,12 +565,7 @@ impl Recovery {
         if self.probe {
             (self.probe, self.probed, self.probe_resent, self.probe_end) = (false, true, false, self.nxt());
         }
-        let (outstanding, mss) = (self.outstanding(), u32::from(self.agreed.mss));
-        let limited = self.room() < mss;
-        // The most of a round trip counts, and once in a round trip the word that the window was in the way (Linux).
-        if limited || !self.una().before(self.usage_until) || (!self.limited && outstanding > self.usage) {
-            (self.limited, self.usage, self.usage_until) = (limited, outstanding, self.nxt());
-        }
+        self.use_window();
         self.arm_sent(now, was_empty);
     }
 
@@ -605,6 +634,7 @@ impl Recovery {
         }
         self.presumed = 0;
         self.arm_acked(now, false, None);
+        self.settle();
     }
 }
 

@@ -49,8 +49,21 @@ impl Recovery {
         if self.timer.reason == Reason::None { None } else { Some(self.timer.at) }
     }
 
-    /// New data was sent.
+    /// Whether RACK waits to look again.
+    pub(super) fn is_judging(&self) -> bool {
+        self.timer.reason == Reason::Reordering
+    }
+
+    /// New data was sent while nothing odd is going on.
     #[inline]
+    pub(super) fn arm_sent_calm(&mut self, now: Instant, was_empty: bool) {
+        if was_empty {
+            self.timer.timeout = after(now, self.rtt.rto());
+        }
+        self.arm_tail_calm(now);
+    }
+
+    /// New data was sent.
     pub(super) fn arm_sent(&mut self, now: Instant, was_empty: bool) {
         if was_empty {
             self.timer.timeout = after(now, self.rtt.rto());
@@ -71,7 +84,6 @@ impl Recovery {
     }
 
     /// An acknowledgement came; `advanced`: it moved the left edge; `judge`: when RACK wants to look again.
-    #[inline]
     pub(super) fn arm_acked(&mut self, now: Instant, advanced: bool, judge: Option<Instant>) {
         if self.ring.is_empty() {
             self.arm_idle(now);
@@ -100,7 +112,7 @@ impl Recovery {
             self.arm_idle(now);
         } else {
             self.timer.timeout = after(now, self.rtt.rto());
-            self.arm_tail(now);
+            self.arm_tail_calm(now);
         }
     }
 
@@ -118,7 +130,6 @@ impl Recovery {
     }
 
     /// A probe if that is allowed, otherwise the timeout.
-    #[inline]
     fn arm_tail(&mut self, now: Instant) {
         (self.timer.reason, self.timer.at) = (Reason::Timeout, self.timer.timeout);
         if self.may_probe() {
@@ -127,9 +138,16 @@ impl Recovery {
         }
     }
 
+    /// The same while nothing odd is going on.
+    #[inline]
+    fn arm_tail_calm(&mut self, now: Instant) {
+        let probe = if self.agreed.sack { after(now, self.probe_timeout()) } else { self.timer.timeout };
+        self.timer.at = probe.min(self.timer.timeout);
+        self.timer.reason = if self.agreed.sack { Reason::Probe } else { Reason::Timeout };
+    }
+
     /// RFC 8985, 7.2: not while losses may be about to be known, and one at a time. Beyond the RFC, a recovery is probed too: when its last
     /// retransmissions are lost, nothing else would tell before the timeout does.
-    #[inline]
     fn may_probe(&self) -> bool {
         let phase = match self.phase {
             Phase::Open => self.ring.sacked() == 0,
@@ -142,13 +160,9 @@ impl Recovery {
     /// RFC 8985, 7.2. A lone segment's acknowledgement may be delayed, by as much as the shortest timeout allows for (Linux).
     #[inline]
     fn probe_timeout(&self) -> u64 {
-        let srtt = self.rtt.srtt();
-        if srtt == 0 {
-            return FIRST_PROBE;
-        }
-        let floor = self.rtt.min_rto();
+        let (srtt, floor) = (self.rtt.srtt(), self.rtt.min_rto());
         let slack = if self.ring.len() == 1 { floor } else { PROBE_SLACK.min(floor) };
-        srtt.saturating_mul(2).saturating_add(slack)
+        if srtt == 0 { FIRST_PROBE } else { srtt.saturating_mul(2).saturating_add(slack) }
     }
 
     /// Its deadline may have passed.
@@ -156,7 +170,7 @@ impl Recovery {
         if self.timer.reason == Reason::None || now < self.timer.at {
             return Expired::Nothing;
         }
-        match self.timer.reason {
+        let expired = match self.timer.reason {
             Reason::None => Expired::Nothing,
             Reason::Trim => {
                 self.timer.reason = Reason::None;
@@ -172,7 +186,9 @@ impl Recovery {
             }
             Reason::Reordering => self.judge(now),
             Reason::Timeout => self.time_out(now),
-        }
+        };
+        self.settle();
+        expired
     }
 
     /// RACK looks again (RFC 8985, 6.2 step 5).

@@ -51,6 +51,7 @@ fn check(sender: &Recovery) {
     assert_eq!(ring.sacked_segments(), segments);
     let known = sender.holes.as_ref().map_or(&[][..], |holes| holes.ranges());
     assert_eq!(known, ranges);
+    assert!(!sender.calm || sender.is_calm());
     assert!(sender.congestion.cwnd() >= u32::from(sender.agreed.mss));
     assert!(
         sender.congestion.ssthresh() >= 2 * u32::from(sender.agreed.mss) || sender.congestion.ssthresh() == u32::MAX
