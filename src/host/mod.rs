@@ -27,6 +27,7 @@
 //! |---|---|
 //! | `builder`, `options` | what was asked for; what is refused at once |
 //! | `turn` | the turn: send, receive, wait |
+//! | `gather` | when it pays to let packets gather |
 //! | `sink` | frames into the socket |
 //! | `sockets` | the operations of TCP and UDP |
 //! | `clock`, `wait`, `waker` | time; sleeping; being woken |
@@ -37,6 +38,7 @@
 mod advice;
 mod builder;
 mod clock;
+mod gather;
 mod options;
 mod sink;
 mod sockets;
@@ -61,6 +63,7 @@ use crate::stack::{self, BURST, Chunk, Event, Instant, Opened, Received, Stack};
 use arrayvec::ArrayVec;
 use builder::Settings;
 use clock::Running;
+use gather::Gather;
 use sink::Outgoing;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -81,6 +84,9 @@ pub enum PollMode {
         spin: Duration,
     },
     /// It sleeps whenever there is nothing to do: the least processor time.
+    ///
+    /// This one and the adaptive one let packets gather for a moment where many peers have something under way and none of
+    /// them has to wait for it: see `docs/host.md`.
     Sleep,
 }
 
@@ -131,6 +137,7 @@ pub struct Host<S: Socket = any::Sock> {
     clock: Running,
     now: Instant,
     poll: PollMode,
+    gather: Gather,
     /// When something was last received or sent.
     active: Instant,
     /// When the oldest frame in the ring that has not been flushed was written.
@@ -185,6 +192,7 @@ impl<S: Socket> Host<S> {
             clock,
             now,
             poll: settings.poll,
+            gather: Gather::new(now),
             active: now,
             written: now,
             futile: false,

@@ -14,8 +14,10 @@ pub struct Counters {
     pub bursts: u64,
     /// Looks at the socket that found nothing while the host was not sleeping.
     pub spins: u64,
-    /// Sleeps.
+    /// Sleeps until something comes.
     pub sleeps: u64,
+    /// Sleeps while packets gather.
+    pub pauses: u64,
     /// Calls of a waker that the host took note of.
     pub wakes: u64,
     /// Flushes of the socket.
@@ -31,12 +33,13 @@ pub struct Counters {
 impl Counters {
     /// Each counter with its name.
     #[must_use]
-    pub fn each(&self) -> [(&'static str, u64); 9] {
+    pub fn each(&self) -> [(&'static str, u64); 10] {
         [
             ("turns", self.turns),
             ("bursts", self.bursts),
             ("spins", self.spins),
             ("sleeps", self.sleeps),
+            ("pauses", self.pauses),
             ("wakes", self.wakes),
             ("flushes", self.flushes),
             ("tx_full", self.tx_full),

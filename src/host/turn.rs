@@ -74,6 +74,9 @@ impl<S: Socket> Host<S> {
         loop {
             self.counters.turns += 1;
             self.write();
+            if let Some(pause) = self.gather.pause(self.now) {
+                self.pause(pause, until);
+            }
             let outcome = self.receive();
             // While more comes in, more will have to go out: what is written waits for company.
             if !matches!(outcome, Ok(1..)) || self.outgoing.unflushed >= FLUSH_AT {
@@ -200,6 +203,7 @@ impl<S: Socket> Host<S> {
             self.active = self.now;
             self.futile = false;
         }
+        self.gather.took(self.now, received);
         Ok(received)
     }
 
@@ -216,6 +220,26 @@ impl<S: Socket> Host<S> {
             }
         }
         self.stack.ingress(self.now, self.socket.context(), self.burst.drain(..), &mut out!(self));
+    }
+
+    /// Lets packets gather until then, unless there is something else to do.
+    fn pause(&mut self, until: Instant, timeout: Option<Instant>) {
+        if self.poll == PollMode::Busy || self.unsent || self.clock.is_simulated() || self.has_event() {
+            return;
+        }
+        let deadlines = [timeout, self.stack.poll_at()];
+        let until = deadlines.into_iter().flatten().fold(until, Instant::min);
+        if until <= self.now {
+            return;
+        }
+        self.flush_ring();
+        // What has gone by since then is little next to the pause.
+        if self.bell.lie_down() {
+            self.counters.pauses += 1;
+            let rung = wait::readable([Some(self.bell.as_fd()), None], Some(until.saturating_since(self.now)));
+            self.bell.get_up(rung.is_ok_and(|[rung, _]| rung));
+        }
+        self.now = self.clock.now();
     }
 
     /// There is nothing to do until something comes: stays awake, or sleeps.
