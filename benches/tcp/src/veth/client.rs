@@ -3,7 +3,7 @@
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -68,9 +68,7 @@ impl Client {
     }
 
     fn add(&mut self, server: SocketAddr) -> io::Result<()> {
-        let mut stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_congestion(b"cubic")?;
+        let mut stream = begin_to_connect(server)?;
         self.poll.registry().register(&mut stream, Token(self.connections.len()), Interest::WRITABLE)?;
         self.connections.push(Connection { stream, begun: Instant::now(), received: 0 });
         Ok(())
@@ -174,9 +172,7 @@ impl Client {
                     continue;
                 }
                 outcome.done += 1;
-                let mut stream = TcpStream::connect(server)?;
-                stream.set_nodelay(true)?;
-                SockRef::from(&stream).set_tcp_congestion(b"cubic")?;
+                let mut stream = begin_to_connect(server)?;
                 registry.register(&mut stream, event.token(), Interest::WRITABLE)?;
                 *connection = Connection { stream, begun: Instant::now(), received: 0 };
             }
@@ -221,11 +217,30 @@ impl Client {
     }
 }
 
-/// A connection for a transfer, with the congestion control that the server has too.
+/// A socket with the congestion control that the server has too. Before it connects: where the machine's own is BBR, it
+/// would go on pacing for ever.
+fn socket() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_tcp_congestion(b"cubic")?;
+    Ok(socket)
+}
+
+/// A connection for a transfer.
 fn connect(server: SocketAddr) -> io::Result<std::net::TcpStream> {
-    let stream = std::net::TcpStream::connect(server)?;
-    SockRef::from(&stream).set_tcp_congestion(b"cubic")?;
-    Ok(stream)
+    let socket = socket()?;
+    socket.connect(&server.into())?;
+    Ok(socket.into())
+}
+
+/// A connection for requests, which is on its way.
+fn begin_to_connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket()?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&server.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
 }
 
 impl Connection {

@@ -46,6 +46,10 @@ const ROUND_TRIP: f64 = 5.0;
 /// Bytes that a server grows by with a connection.
 const IDLE_BYTES: f64 = 1024.0;
 
+/// What a host is told that will have that many connections speaking at once: frames and room for a packet of each, see
+/// docs/host.md.
+const FOR_MANY: &str = "&frames=32768&rx=16384";
+
 /// Connections that are opened and closed at once.
 const AT_ONCE: usize = 64;
 
@@ -112,7 +116,8 @@ impl Veth<'_> {
             client.requests(self.duration() / 10)?;
             timed(server, || client.requests(self.duration()))
         };
-        let runs = self.race([Network::Ours(""), Network::Kernel], &load);
+        let ours = Network::Ours(if count > 1000 { FOR_MANY } else { "" });
+        let runs = self.race([ours, Network::Kernel], &load);
         self.site.steer(false);
         let runs = match runs {
             Ok(runs) => runs,
@@ -126,34 +131,48 @@ impl Veth<'_> {
         }
     }
 
-    /// One request after the other on one connection, nobody but the kernel's server ever sleeping.
+    /// One request after the other on one connection: nobody ever sleeping, against everybody sleeping while there is nothing
+    /// to do. And against a kernel whose client does not sleep either.
     fn round_trip(&self, report: &mut Report) {
-        let Some(figure) = self.bench.wanted("veth round trip") else { return };
-        let load = |server: &Server| {
-            let mut client = Client::connect(Server::address(ECHO), 1, true)?;
-            client.requests(self.duration() / 10)?;
-            timed(server, || client.requests(self.duration()))
-        };
-        match self.race([Network::Ours("&poll=busy"), Network::Kernel], &load) {
-            Ok(runs) => compare_latency(report, figure, &runs, 500, Some(ROUND_TRIP)),
-            Err(problem) => report.fail(figure, KERNEL, problem),
+        for (name, sleepless, bar) in
+            [("veth round trip", false, Some(ROUND_TRIP)), ("veth round trip, client spins", true, None)]
+        {
+            let Some(figure) = self.bench.wanted(name) else { continue };
+            let load = |server: &Server| {
+                let spins = sleepless || server.network() != Network::Kernel;
+                let mut client = Client::connect(Server::address(ECHO), 1, spins)?;
+                client.requests(self.duration() / 10)?;
+                timed(server, || client.requests(self.duration()))
+            };
+            match self.race([Network::Ours("&poll=busy"), Network::Kernel], &load) {
+                Ok(runs) => compare_latency(report, figure, &runs, 500, bar),
+                Err(problem) => report.fail(figure, KERNEL, problem),
+            }
         }
     }
 
     fn bulk(&self, report: &mut Report) {
         let up: fn(Duration) -> io::Result<Outcome> = |time| Client::upload(Server::address(DISCARD), time);
         let down: fn(Duration) -> io::Result<Outcome> = |time| Client::download(Server::address(CHARGEN), time);
-        for (name, transfer) in [("veth bulk receiving", up), ("veth bulk sending", down)] {
+        // The bar is for the kernel without any segmentation offload, its own one included.
+        for (name, transfer, late, bar) in [
+            ("veth bulk receiving", up, false, Some(BULK)),
+            ("veth bulk sending", down, false, Some(BULK)),
+            ("veth bulk receiving GSO", up, true, None),
+            ("veth bulk sending GSO", down, true, None),
+        ] {
             let Some(figure) = self.bench.wanted(name) else { continue };
-            match self.race([Network::Ours(""), Network::Kernel], &|server| timed(server, || transfer(self.duration())))
-            {
+            self.site.segment_late(late);
+            let load = |server: &Server| timed(server, || transfer(self.duration()));
+            match self.race([Network::Ours(""), Network::Kernel], &load) {
                 Ok(runs) => {
-                    compare(report, figure.clone(), "ns/KiB", &runs, 1024.0, Some(BULK), WALL);
+                    compare(report, figure.clone(), "ns/KiB", &runs, 1024.0, bar, WALL);
                     compare(report, format!("{figure} server CPU"), "ns/KiB", &runs, 1024.0, None, SERVER_CPU);
                     compare(report, format!("{figure} both CPUs"), "ns/KiB", &runs, 1024.0, None, BOTH_CPU);
                 }
                 Err(problem) => report.fail(figure, KERNEL, problem),
             }
+            self.site.segment_late(false);
         }
     }
 
@@ -191,7 +210,7 @@ impl Veth<'_> {
     fn idle(&self, report: &mut Report) {
         let Some(figure) = self.bench.wanted("veth idle connection") else { return };
         let count = self.bench.options.pick(MOST, MOST_QUICK);
-        let grown = self.site.serve(&super::sibling("tcp-server"), Network::Ours("")).and_then(|server| {
+        let grown = self.site.serve(&super::sibling("tcp-server"), Network::Ours(FOR_MANY)).and_then(|server| {
             let grow = || -> io::Result<f64> {
                 // What a server touches once: frames, buffers, the first pieces of its tables.
                 let few = count / 10;

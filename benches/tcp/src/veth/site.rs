@@ -47,6 +47,7 @@ impl Site {
         netns::join(&site.client);
         site.prepare("vc");
         ip("addr add 10.9.0.1/24 dev vc");
+        site.segment_late(false);
         sysctl("net/ipv4/ip_local_port_range", "1024 65535");
         Some(site)
     }
@@ -54,11 +55,21 @@ impl Site {
     /// One end, of the thread's namespace: the same for whoever serves.
     fn prepare(&self, end: &str) {
         ip(&format!("link set {end} up"));
-        // Without segmentation offload, and with checksums in software: a packet on this wire is what it would be on another.
-        // Those that are left out would be wrong to everybody but the kernel.
+        // Without segmentation offload, and with checksums in software: a packet on this wire is what it would be on another,
+        // and those that are left out would be wrong to everybody but the kernel.
         for feature in ["tso", "gso", "gro", "tx"] {
             run("ethtool", &format!("-K {end} {feature} off"));
         }
+    }
+
+    /// Whether the kernel's TCP makes large segments that its own stack cuts up just before the wire. To it, `gso off` does
+    /// not apply (`sk_setup_caps`); a limit of one segment does.
+    pub fn segment_late(&self, on: bool) {
+        for (namespace, end) in [(&self.server, "vs"), (&self.client, "vc")] {
+            netns::join(namespace);
+            ip(&format!("link set {end} gso_max_segs {}", if on { 64 } else { 1 }));
+        }
+        netns::join(&self.client);
     }
 
     /// Receive packet steering: each end's receive work on the CPU of its own program, instead of on its sender's.
@@ -102,7 +113,7 @@ impl Site {
             .stdin(Stdio::null())
             .spawn();
         netns::join(&self.client);
-        let mut server = Server(child.map_err(|error| format!("taskset: {error}"))?);
+        let mut server = Server(child.map_err(|error| format!("taskset: {error}"))?, network);
         let mut line = String::new();
         let said = server.0.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
         match said {
@@ -113,11 +124,16 @@ impl Site {
 }
 
 /// A server that runs; ended when this is dropped.
-pub struct Server(Child);
+pub struct Server(Child, Network);
 
 impl Server {
     pub fn address(port: u16) -> SocketAddr {
         (SERVER, port).into()
+    }
+
+    /// Where its packets go.
+    pub fn network(&self) -> Network {
+        self.1
     }
 
     /// CPU time that it has had, in nanoseconds.
