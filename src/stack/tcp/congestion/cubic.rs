@@ -1,4 +1,5 @@
-//! CUBIC (RFC 9438): the window is a cubic function of the time since the last loss, flat around the window at which that happened.
+//! CUBIC (RFC 9438): the window is a cubic function of the time since the last loss, flat around the window at which
+//! that happened.
 //!
 //! Windows are counted in segments here, as the RFC's constants are made for.
 
@@ -26,7 +27,7 @@ pub(super) struct Cubic {
 }
 
 /// The growth since the last loss.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Growth {
     /// Window before the last reduction, lowered for fast convergence; 0 if there was none (`W_max`).
     w_max: f32,
@@ -38,8 +39,17 @@ struct Growth {
     origin: f32,
     /// Window of a Reno flow (`W_est`).
     reno: f64,
-    /// When it began; none before its first acknowledgement.
-    epoch: Option<Instant>,
+    /// When it began; [`NOT_BEGUN`] before its first acknowledgement.
+    epoch: Instant,
+}
+
+/// Of a growth that has not begun.
+const NOT_BEGUN: Instant = Instant::from_nanos(u64::MAX);
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self { w_max: 0.0, prior: 0.0, k: 0.0, origin: 0.0, reno: 0.0, epoch: NOT_BEGUN }
+    }
 }
 
 impl Cubic {
@@ -47,7 +57,7 @@ impl Cubic {
     pub(super) fn on_ack(&mut self, cwnd: u32, mss: u32, delivered: u32, now: Instant, srtt: u64) -> u32 {
         let segments = f64::from(cwnd) / f64::from(mss);
         let growth = &mut self.growth;
-        let epoch = *growth.epoch.get_or_insert_with(|| {
+        if growth.epoch == NOT_BEGUN {
             if !self.timed_out && segments < f64::from(growth.w_max) {
                 growth.k = ((f64::from(growth.w_max) - segments) / C).cbrt() as f32;
                 growth.origin = growth.w_max;
@@ -58,8 +68,9 @@ impl Cubic {
             growth.reno = segments;
             self.fraction = 0.0;
             self.timed_out = false;
-            now
-        });
+            growth.epoch = now;
+        }
+        let epoch = growth.epoch;
         self.last = now;
         let arrived = f64::from(delivered) / f64::from(mss);
         let (k, origin) = (f64::from(growth.k), f64::from(growth.origin));
@@ -85,8 +96,9 @@ impl Cubic {
     /// The window was not asked for: that time is taken out (RFC 9438, 5.8).
     #[inline]
     pub(super) fn pause(&mut self, now: Instant) {
-        if let Some(epoch) = &mut self.growth.epoch {
-            *epoch = Instant::from_nanos(epoch.as_nanos() + now.nanos_since(self.last)).min(now);
+        if self.growth.epoch != NOT_BEGUN {
+            let epoch = &mut self.growth.epoch;
+            *epoch = Instant::from_nanos(epoch.as_nanos().saturating_add(now.nanos_since(self.last))).min(now);
             self.last = now;
         }
     }
@@ -99,12 +111,12 @@ impl Cubic {
         growth.prior = segments;
         // Fast convergence: a window that shrinks from loss to loss leaves its room to others.
         growth.w_max = if segments < growth.w_max { segments * (1.0 + BETA as f32) / 2.0 } else { segments };
-        growth.epoch = None;
+        growth.epoch = NOT_BEGUN;
         (f64::from(flight) * BETA) as u32
     }
 
     pub(super) fn on_timeout(&mut self) {
-        self.growth.epoch = None;
+        self.growth.epoch = NOT_BEGUN;
         self.timed_out = true;
     }
 
@@ -116,6 +128,6 @@ impl Cubic {
 
     /// The window was lowered after idling: a new growth begins.
     pub(super) fn restart(&mut self) {
-        self.growth.epoch = None;
+        self.growth.epoch = NOT_BEGUN;
     }
 }

@@ -1,4 +1,5 @@
-//! HyStart++ (RFC 9406): slow start ends when the round-trip time says that a queue builds up, before the queue overflows.
+//! HyStart++ (RFC 9406): slow start ends when the round-trip time says that a queue builds up, before the queue
+//! overflows.
 
 use crate::stack::tcp::seq::Seq;
 

@@ -1,9 +1,9 @@
 //! Congestion control: how much may be in flight.
 //!
 //! [`Congestion`] holds the window and what is common (slow start with HyStart++, what a spurious loss restores); an
-//! [`Algorithm`] decides how the window grows in congestion avoidance and what is left of it after a loss. While losses are
-//! repaired the caller sets the window (proportional rate reduction). An algorithm that measures the path itself instead
-//! (BBR) is one more variant: it has the same events, and sets window and pacing rate on its own.
+//! [`Algorithm`] decides how the window grows in congestion avoidance and what is left of it after a loss. While losses
+//! are repaired the caller sets the window (proportional rate reduction). An algorithm that measures the path itself
+//! instead (BBR) is one more variant: it has the same events, and sets window and pacing rate on its own.
 
 mod cubic;
 mod hystart;
@@ -169,7 +169,8 @@ impl Congestion {
         self.cwnd = grown.clamp(self.mss, MAX_WINDOW);
     }
 
-    /// Data has arrived, but the window was not in the way of more (RFC 7661): it does not grow, and that time does not count.
+    /// Data has arrived, but the window was not in the way of more (RFC 7661): it does not grow, and that time does not
+    /// count.
     #[inline]
     pub(crate) fn pause(&mut self, now: Instant) {
         if let Algorithm::Cubic(cubic) = &mut self.algorithm {
@@ -177,8 +178,8 @@ impl Congestion {
         }
     }
 
-    /// A loss, or the network's word that there is congestion: `ssthresh` falls, the caller brings the window there. `flight` is what was
-    /// in flight, not more than the window (RFC 5681, 3.1).
+    /// A loss, or the network's word that there is congestion: `ssthresh` falls, the caller brings the window there.
+    /// `flight` is what was in flight, not more than the window (RFC 5681, 3.1).
     pub(crate) fn on_loss(&mut self, flight: u32) {
         self.prior = Some((self.cwnd, self.ssthresh));
         let ssthresh = match &mut self.algorithm {
@@ -188,8 +189,8 @@ impl Congestion {
         self.ssthresh = ssthresh.max(self.mss.saturating_mul(2));
     }
 
-    /// A retransmission timeout. `flight` is given if it is the first of its window: a further one leaves `ssthresh` alone
-    /// (RFC 5681, 3.1).
+    /// A retransmission timeout. `flight` is given if it is the first of its window: a further one leaves `ssthresh`
+    /// alone (RFC 5681, 3.1).
     pub(crate) fn on_timeout(&mut self, flight: Option<u32>) {
         if let Some(flight) = flight {
             self.on_loss(flight);
@@ -199,7 +200,8 @@ impl Congestion {
         }
     }
 
-    /// The last reduction was needless: what was before it comes back, unless the window has become larger meanwhile (RFC 4015).
+    /// The last reduction was needless: what was before it comes back, unless the window has become larger meanwhile
+    /// (RFC 4015).
     pub(crate) fn undo(&mut self) {
         if let Some((cwnd, ssthresh)) = self.prior.take() {
             self.cwnd = self.cwnd.max(cwnd);
@@ -210,8 +212,8 @@ impl Congestion {
         }
     }
 
-    /// Nothing was sent for `idle` nanoseconds, longer than a timeout: the window says little about the path (RFC 5681, 4.1; halved for each
-    /// timeout as in RFC 2861). What was learned stays in `ssthresh`.
+    /// Nothing was sent for `idle` nanoseconds, longer than a timeout: the window says little about the path (RFC 5681,
+    /// 4.1; halved for each timeout as in RFC 2861). What was learned stays in `ssthresh`.
     pub(crate) fn on_idle(&mut self, idle: u64, rto: u64) {
         let restart = self.initial.min(self.cwnd);
         if self.ssthresh != u32::MAX {
@@ -224,8 +226,8 @@ impl Congestion {
         }
     }
 
-    /// Bytes per second to pace at: twice what the window allows in slow start, a fifth more than it after that, so that
-    /// pacing never holds back what the window would let through (Linux).
+    /// Bytes per second to pace at: twice what the window allows in slow start, a fifth more than it after that, so
+    /// that pacing never holds back what the window would let through (Linux).
     pub(crate) fn pacing_rate(&self, srtt: u64, in_flight: u32) -> u64 {
         if srtt == 0 {
             return 0;

@@ -1,4 +1,5 @@
-//! The course of an acknowledgement: what arrived, what that says about round trips and losses, and what the window becomes.
+//! The course of an acknowledgement: what arrived, what that says about round trips and losses, and what the window
+//! becomes.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ struct Delivery {
 }
 
 impl Recovery {
-    /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the SACK blocks count.
+    /// An acknowledgement. Those of data never sent are ignored; of those that are older than [`una`](Self::una), the
+    /// SACK blocks count.
     #[inline]
     pub(crate) fn ack(&mut self, now: Instant, ack: &Ack<'_>) -> Acked {
         let plain = ack.sacks.is_empty() && !ack.ece;
@@ -44,8 +46,9 @@ impl Recovery {
         }
     }
 
-    /// What was sent first has arrived, nothing was lost, nothing was sent twice, and nothing but a number tells so. Returns how many
-    /// bytes that were, and the round-trip time in nanoseconds; `None` if it is anything else, which [`ack`](Self::ack) takes.
+    /// What was sent first has arrived, nothing was lost, nothing was sent twice, and nothing but a number tells so.
+    /// Returns how many bytes that were, and the round-trip time in nanoseconds; `None` if it is anything else, which
+    /// [`ack`](Self::ack) takes.
     #[inline]
     pub(crate) fn ack_plain(&mut self, now: Instant, ack: Seq) -> Option<(u32, u64)> {
         let bytes = ack.since(self.una());
@@ -120,7 +123,8 @@ impl Recovery {
                 self.congestion.set_cwnd(self.congestion.cwnd().max(self.in_flight().saturating_add(mss)));
             }
         } else if delivery.bytes > 0 && (advanced || self.rack.reordering_seen()) {
-            // Duplicates are not yet a reason for a larger window (RFC 3042), unless the path is known to reorder (Linux).
+            // Duplicates are not yet a reason for a larger window (RFC 3042), unless the path is known to reorder
+            // (Linux).
             self.grow(now, delivery.bytes, rtt);
         }
         self.set_pace();
@@ -131,7 +135,7 @@ impl Recovery {
 
     /// The latest moment at which that was sent which the echoed timestamp comes from.
     fn echoed(&self, now: Instant, ack: &Ack<'_>) -> Option<Instant> {
-        let tick = self.agreed.timestamps?;
+        let tick = self.agreed.timestamps()?;
         Some(now - ack.echo_rtt? + tick)
     }
 
@@ -184,7 +188,8 @@ impl Recovery {
         probe_answered
     }
 
-    /// Marks the records that lie in this stretch in full; none of it was marked before. Returns where they begin and end.
+    /// Marks the records that lie in this stretch in full; none of it was marked before. Returns where they begin and
+    /// end.
     fn mark_sacked(&mut self, now: Instant, left: Seq, right: Seq, delivery: &mut Delivery) -> Option<(Seq, Seq)> {
         let mut index = self.ring.find_start(left);
         let start = self.ring.get(index)?.start;
@@ -237,8 +242,8 @@ impl Recovery {
         self.rack.delivered(now, record, self.rtt.min(), echoed);
     }
 
-    /// Without SACK, each duplicate acknowledgement says that one segment has arrived, and one that moves the left edge takes back what the
-    /// duplicates before it said of the segments that it covers.
+    /// Without SACK, each duplicate acknowledgement says that one segment has arrived, and one that moves the left edge
+    /// takes back what the duplicates before it said of the segments that it covers.
     fn presume(&mut self, delivery: &mut Delivery, acked: u32, duplicate: bool) {
         let mss = u32::from(self.agreed.mss);
         let before = self.presumed;
@@ -266,13 +271,15 @@ impl Recovery {
         delivery: &Delivery,
         acked: &mut Acked,
     ) -> Option<u64> {
-        // Karn's rule: nothing is learned from what was sent twice, or was held back by what was, unless a timestamp tells.
+        // Karn's rule: nothing is learned from what was sent twice, or was held back by what was, unless a timestamp
+        // tells.
         let clean = !delivery.resent;
         let since = |sent: Instant| now.nanos_since(sent);
         let echo = || {
-            // Only the answer to the last copy. An older timestamp may be that of a copy whose acknowledgement was lost: then
-            // the time of a whole timeout would count as a round trip, the timeout would grow by it, and so on.
-            let tick = self.agreed.timestamps.filter(|_| advanced)?;
+            // Only the answer to the last copy. An older timestamp may be that of a copy whose acknowledgement was
+            // lost: then the time of a whole timeout would count as a round trip, the timeout would grow by it, and so
+            // on.
+            let tick = self.agreed.timestamps().filter(|_| advanced)?;
             self.echoed(now, ack).zip(delivery.resent_at).filter(|(echoed, resent)| echoed >= resent)?;
             ack.echo_rtt.map(|rtt| nanos(rtt.max(tick)))
         };
@@ -309,8 +316,9 @@ impl Recovery {
         }
     }
 
-    /// What was in flight, for a reduction: the window if it was in the way, otherwise the most of this round trip. A connection that sends little
-    /// is taken to have sent a first window: it may always send that (RFC 7661, 4.4 in place of RFC 5681's `FlightSize`).
+    /// What was in flight, for a reduction: the window if it was in the way, otherwise the most of this round trip. A
+    /// connection that sends little is taken to have sent a first window: it may always send that (RFC 7661, 4.4 in
+    /// place of RFC 5681's `FlightSize`).
     pub(super) fn flight(&self) -> u32 {
         let cwnd = self.congestion.cwnd();
         if self.limited { cwnd } else { self.usage.max(self.outstanding()).max(self.congestion.initial()).min(cwnd) }
@@ -411,8 +419,8 @@ impl Recovery {
         !self.undo.resent || echoed.is_some_and(|at| at <= self.undo.first)
     }
 
-    /// Without SACK: the oldest segment is lost after three duplicates, and again whenever an acknowledgement moves the left edge only a part of the
-    /// way (RFC 6582, 3.2).
+    /// Without SACK: the oldest segment is lost after three duplicates, and again whenever an acknowledgement moves the
+    /// left edge only a part of the way (RFC 6582, 3.2).
     fn detect_by_duplicates(&mut self, advanced: bool) -> u32 {
         let lost = match self.phase {
             Phase::Open | Phase::Reduction => self.duplicates >= DUP_THRESHOLD && !self.hold,
@@ -425,7 +433,8 @@ impl Recovery {
         len
     }
 
-    /// Begins a fast recovery unless a repair is going on; returns whether it did. `delivered`: bytes that have just arrived.
+    /// Begins a fast recovery unless a repair is going on; returns whether it did. `delivered`: bytes that have just
+    /// arrived.
     pub(super) fn enter_recovery(&mut self, delivered: u32) -> bool {
         match self.phase {
             Phase::Open => {
@@ -493,7 +502,8 @@ impl Recovery {
     }
 }
 
-/// Whether the first block tells of something that arrived twice (RFC 2883, 4): it lies below the acknowledgement, or within the second block.
+/// Whether the first block tells of something that arrived twice (RFC 2883, 4): it lies below the acknowledgement, or
+/// within the second block.
 fn is_dsack(ack: &Ack<'_>, left: Seq, right: Seq) -> bool {
     left.before(ack.ack)
         || ack.sacks.get(1).is_some_and(|second| second.0.at_or_before(left) && right.at_or_before(second.1))

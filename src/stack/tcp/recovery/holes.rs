@@ -1,7 +1,7 @@
 //! What is kept only while something is missing: which ranges the receiver holds, and what was resent when.
 //!
-//! A range that is known already costs one search, whatever its size, so an acknowledgement costs what it newly tells and not
-//! what it repeats.
+//! A range that is known already costs one search, whatever its size, so an acknowledgement costs what it newly tells
+//! and not what it repeats.
 
 use std::collections::VecDeque;
 
@@ -14,14 +14,14 @@ use crate::stack::time::Instant;
 pub(super) struct Holes {
     /// Selectively acknowledged ranges, ascending; they begin and end where records do and do not touch each other.
     ranges: Vec<(Seq, Seq)>,
-    /// Retransmissions in the order in which they were sent: where the record began, and when. Entries that a later event has
-    /// overtaken stay until they come to the front.
+    /// Retransmissions in the order in which they were sent: where the record began, and when. Entries that a later
+    /// event has overtaken stay until they come to the front.
     resent: VecDeque<(Seq, Instant)>,
 }
 
 impl Holes {
-    /// Takes in a block that lies between the oldest unacknowledged byte and the next one to be sent. `mark` is called for each
-    /// stretch of it that is not known yet and tells which records it held in full.
+    /// Takes in a block that lies between the oldest unacknowledged byte and the next one to be sent. `mark` is called
+    /// for each stretch of it that is not known yet and tells which records it held in full.
     pub(super) fn insert(&mut self, left: Seq, right: Seq, mut mark: impl FnMut(Seq, Seq) -> Option<(Seq, Seq)>) {
         let first = self.ranges.partition_point(|range| range.1.before(left));
         if self.ranges.get(first).is_some_and(|range| range.0.at_or_before(left) && right.at_or_before(range.1)) {

@@ -1,12 +1,12 @@
 //! What one sender may send, and what it must send again: pure state and numbers, no bytes and no I/O.
 //!
-//! A [`Recovery`] belongs to one established connection. It is told what was sent ([`Recovery::sent`]), what was acknowledged
-//! ([`Recovery::ack`]) and when its deadline passed ([`Recovery::expired`]); it answers what to send next ([`Recovery::next`]). A FIN is one
-//! more byte at the end of the stream; a SYN is not seen here.
+//! A [`Recovery`] belongs to one established connection. It is told what was sent ([`Recovery::sent`]), what was
+//! acknowledged ([`Recovery::ack`]) and when its deadline passed ([`Recovery::expired`]); it answers what to send next
+//! ([`Recovery::next`]). A FIN is one more byte at the end of the stream; a SYN is not seen here.
 //!
-//! With selective acknowledgements losses are found by RACK-TLP (RFC 8985), without them by duplicate
-//! acknowledgements (RFC 5681, 6582); in both cases the window falls proportionally (RFC 9937), a timeout is the last resort (RFC 6298), and
-//! what proves to have been needless is undone (RFC 5682, 4015, 3708). Where these leave room, Linux is followed.
+//! With selective acknowledgements losses are found by RACK-TLP (RFC 8985), without them by duplicate acknowledgements
+//! (RFC 5681, 6582); in both cases the window falls proportionally (RFC 9937), a timeout is the last resort (RFC 6298),
+//! and what proves to have been needless is undone (RFC 5682, 4015, 3708). Where these leave room, Linux is followed.
 //!
 //! * `ring` – the segments in flight and the sums over them (RFC 6675, `Pipe`)
 //! * `holes` – ranges selectively acknowledged; retransmissions in the order in which they were sent
@@ -49,6 +49,21 @@ pub(crate) struct Agreed {
     pub(crate) timestamps: Option<Duration>,
     /// Payload bytes of a full segment, what options take already taken off.
     pub(crate) mss: u16,
+}
+
+/// The same in eight bytes.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    sack: bool,
+    mss: u16,
+    /// Nanoseconds; 0: no timestamps.
+    tick: u32,
+}
+
+impl Terms {
+    fn timestamps(self) -> Option<Duration> {
+        Some(self.tick).filter(|tick| *tick > 0).map(|tick| Duration::from_nanos(tick.into()))
+    }
 }
 
 /// What to send next.
@@ -218,7 +233,7 @@ pub(crate) struct Recovery {
     prr: Prr,
     pacer: Pacer,
     undo: Undo,
-    agreed: Agreed,
+    agreed: Terms,
     phase: Phase,
     frto: Frto,
     pacing: bool,
@@ -252,7 +267,8 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// For a connection that has just been established; `first` is the first byte's sequence number.
     pub(crate) fn new(config: &TcpConfig, congestion: CongestionControl, agreed: Agreed, first: Seq) -> Self {
-        let agreed = Agreed { mss: agreed.mss.max(1), ..agreed };
+        let tick = agreed.timestamps.map_or(0, |tick| u32::try_from(tick.as_nanos()).unwrap_or(u32::MAX).max(1));
+        let agreed = Terms { sack: agreed.sack, mss: agreed.mss.max(1), tick };
         Self {
             ring: Ring::new(first),
             holes: None,
@@ -292,7 +308,8 @@ impl Recovery {
         }
     }
 
-    /// What the handshake told: its round-trip time, unless it had to be repeated and no timestamp tells, and how often it was repeated.
+    /// What the handshake told: its round-trip time, unless it had to be repeated and no timestamp tells, and how often
+    /// it was repeated.
     pub(crate) fn handshake(&mut self, now: Instant, rtt: Option<Duration>, resent: u32) {
         self.last_sent = now;
         match rtt {
@@ -377,8 +394,8 @@ impl Recovery {
         self.ring.heap_bytes() + self.holes.as_ref().map_or(0, |holes| holes.heap_bytes())
     }
 
-    /// What to send next, if `unsent` bytes wait behind [`nxt`](Self::nxt) and the peer takes what lies before `window_end`. May be asked as often as one
-    /// likes.
+    /// What to send next, if `unsent` bytes wait behind [`nxt`](Self::nxt) and the peer takes what lies before
+    /// `window_end`. May be asked as often as one likes.
     #[inline]
     pub(crate) fn next(&mut self, now: Instant, unsent: u32, window_end: Seq) -> Next {
         if unsent == 0 && (self.calm || (self.ring.due() == 0 && !self.probe)) {
@@ -439,8 +456,8 @@ impl Recovery {
         Next::New { max: if room < new { room - room % mss } else { new } }
     }
 
-    /// Bytes that may be sent, the window taken to the nearest whole segment: only whole segments leave, and to cut off every fraction would waste half a
-    /// segment on the average, a tenth of the window on a path with much loss.
+    /// Bytes that may be sent, the window taken to the nearest whole segment: only whole segments leave, and to cut off
+    /// every fraction would waste half a segment on the average, a tenth of the window on a path with much loss.
     #[inline]
     fn room(&self) -> u32 {
         (self.congestion.cwnd() + u32::from(self.agreed.mss) / 2).saturating_sub(self.in_flight())
@@ -455,8 +472,9 @@ impl Recovery {
         }
     }
 
-    /// The oldest bytes that wait to be sent again and that the peer's window takes, as many as fit into one segment. The very
-    /// oldest ones go out whatever the window: a receiver that has closed it must not stop them (RFC 9293, 3.8.6).
+    /// The oldest bytes that wait to be sent again and that the peer's window takes, as many as fit into one segment.
+    /// The very oldest ones go out whatever the window: a receiver that has closed it must not stop them (RFC 9293,
+    /// 3.8.6).
     fn due(&mut self, window_end: Seq) -> Option<(Seq, u32)> {
         let mss = u32::from(self.agreed.mss);
         let mut index = self.ring.first_due()?;
@@ -476,7 +494,8 @@ impl Recovery {
         (len > 0).then_some((first.start, len))
     }
 
-    /// The probe that is due: new data if there is some, otherwise the last segment (RFC 8985, 7.3). The window does not count.
+    /// The probe that is due: new data if there is some, otherwise the last segment (RFC 8985, 7.3). The window does
+    /// not count.
     fn choose_probe(&self, new: u32, window_end: Seq) -> Option<Next> {
         let mss = u32::from(self.agreed.mss);
         if new > 0 {
@@ -488,7 +507,8 @@ impl Recovery {
         Some(Next::Resend { seq: last.end - len, len })
     }
 
-    /// A segment has left: `len` sequence numbers from `seq` on. What lies before [`nxt`](Self::nxt) has been sent before.
+    /// A segment has left: `len` sequence numbers from `seq` on. What lies before [`nxt`](Self::nxt) has been sent
+    /// before.
     #[inline]
     pub(crate) fn sent(&mut self, now: Instant, seq: Seq, len: u32) {
         if len == 0 || seq.after(self.nxt()) || len > MAX_OUTSTANDING.saturating_sub(self.outstanding()) {
@@ -545,8 +565,8 @@ impl Recovery {
             && !self.is_judging()
     }
 
-    /// Notes how much of the window is used: the most of a round trip counts, and once in a round trip the word that the window was in the way
-    /// (Linux).
+    /// Notes how much of the window is used: the most of a round trip counts, and once in a round trip the word that
+    /// the window was in the way (Linux).
     #[inline]
     fn use_window(&mut self) {
         let outstanding = self.outstanding();
@@ -615,8 +635,8 @@ impl Recovery {
         }
     }
 
-    /// The size of a segment changes. If it falls, what is larger did not get through: it is cut and sent again, and that is no congestion
-    /// (RFC 1191, 6.5).
+    /// The size of a segment changes. If it falls, what is larger did not get through: it is cut and sent again, and
+    /// that is no congestion (RFC 1191, 6.5).
     pub(crate) fn set_mss(&mut self, now: Instant, mss: u16) {
         let mss = mss.max(1);
         self.agreed.mss = mss;

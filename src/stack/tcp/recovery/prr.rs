@@ -1,5 +1,5 @@
-//! Proportional rate reduction (RFC 6937, as revised by RFC 9937): while a loss is repaired, sending follows what arrives, so that the window is
-//! `ssthresh` at the end and is never idle nor bursts on the way.
+//! Proportional rate reduction (RFC 6937, as revised by RFC 9937): while a loss is repaired, sending follows what
+//! arrives, so that the window is `ssthresh` at the end and is never idle nor bursts on the way.
 
 /// One reduction of the window. All bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +29,8 @@ impl Prr {
         self.out == 0
     }
 
-    /// An acknowledgement told of `delivered` bytes. Returns the window. `safe`: it moved the left edge and found no further loss.
+    /// An acknowledgement told of `delivered` bytes. Returns the window. `safe`: it moved the left edge and found no
+    /// further loss.
     pub(super) fn window(&mut self, delivered: u32, pipe: u32, ssthresh: u32, mss: u32, safe: bool) -> u32 {
         self.delivered = self.delivered.saturating_add(delivered);
         let mut count = if pipe > ssthresh {

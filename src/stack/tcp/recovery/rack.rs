@@ -98,7 +98,8 @@ impl Rack {
         }
     }
 
-    /// A recovery was needless: what seemed lost was only late. Segments that are sent again before they arrive would never tell otherwise.
+    /// A recovery was needless: what seemed lost was only late. Segments that are sent again before they arrive would
+    /// never tell otherwise.
     pub(super) fn reordered(&mut self) {
         self.reordering_seen = true;
     }
@@ -120,7 +121,8 @@ impl Rack {
         (rtt.min() / 4).saturating_mul(u64::from(self.multiplier)).min(rtt.srtt())
     }
 
-    /// What seemed lost was not. That it seemed so may come from taking an original for its retransmission: what arrives from now on tells.
+    /// What seemed lost was not. That it seemed so may come from taking an original for its retransmission: what
+    /// arrives from now on tells.
     pub(super) fn forget(&mut self) {
         self.valid = false;
     }
@@ -132,8 +134,8 @@ impl Rack {
 }
 
 impl Recovery {
-    /// Marks what must be lost by now (RFC 8985, 6.2 step 5). Returns the bytes marked, and when to look again at those that were sent
-    /// before what arrived but not long enough before.
+    /// Marks what must be lost by now (RFC 8985, 6.2 step 5). Returns the bytes marked, and when to look again at those
+    /// that were sent before what arrived but not long enough before.
     pub(super) fn detect_losses(&mut self, now: Instant) -> (u32, Option<Instant>) {
         if !self.rack.valid || self.ring.is_empty() {
             return (0, None);
@@ -179,8 +181,9 @@ impl Recovery {
         self.rack.window(&self.rtt, self.phase, self.ring.sacked_segments())
     }
 
-    /// Marks lost what a retransmission timeout says is lost: the oldest segment, and all that RACK does not excuse (RFC 8985, 6.3).
-    /// A receiver that has thrown away what it had selectively acknowledged is not believed any more (RFC 2018, 8).
+    /// Marks lost what a retransmission timeout says is lost: the oldest segment, and all that RACK does not excuse
+    /// (RFC 8985, 6.3). A receiver that has thrown away what it had selectively acknowledged is not believed any more
+    /// (RFC 2018, 8).
     pub(super) fn mark_timed_out(&mut self, now: Instant) {
         let reneged = self.ring.front().is_some_and(|record| record.has(SACKED));
         if reneged {

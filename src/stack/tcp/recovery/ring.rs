@@ -1,4 +1,5 @@
-//! The segments in flight, oldest first, without a gap between them, and the sums over them that decide what may be sent.
+//! The segments in flight, oldest first, without a gap between them, and the sums over them that decide what may be
+//! sent.
 
 use std::collections::VecDeque;
 
@@ -46,7 +47,8 @@ impl Record {
         self.flags & (LOST | RESENT) == LOST
     }
 
-    /// How often it counts as in flight (RFC 6675, `Pipe`): what was sent first unless it arrived or was lost, and what was resent.
+    /// How often it counts as in flight (RFC 6675, `Pipe`): what was sent first unless it arrived or was lost, and what
+    /// was resent.
     #[inline(always)]
     fn weight(&self) -> u32 {
         u32::from(!self.has(SACKED | LOST)) + u32::from(self.has(RESENT))
@@ -181,7 +183,8 @@ impl Ring {
         self.rest.back().or(self.front())
     }
 
-    /// Index of the record that holds `seq`; that of the first one if `seq` lies before all, one past the last if behind all.
+    /// Index of the record that holds `seq`; that of the first one if `seq` lies before all, one past the last if
+    /// behind all.
     #[inline]
     pub(super) fn find(&self, seq: Seq) -> usize {
         if seq.at_or_before(self.una) || self.oldest.end.after(seq) {
@@ -265,7 +268,8 @@ impl Ring {
         }
     }
 
-    /// Takes the oldest record out if all of it is acknowledged; cuts it if a part is. What is returned is what was acknowledged.
+    /// Takes the oldest record out if all of it is acknowledged; cuts it if a part is. What is returned is what was
+    /// acknowledged.
     #[inline]
     pub(super) fn acknowledge(&mut self, ack: Seq) -> Option<Record> {
         if self.una.at_or_after(ack) || self.is_empty() {
@@ -289,8 +293,8 @@ impl Ring {
         Some(record)
     }
 
-    /// The same for all up to `ack` at once, while something is in flight and nothing is marked. Returns when the first of it was
-    /// sent, and the last of it.
+    /// The same for all up to `ack` at once, while something is in flight and nothing is marked. Returns when the first
+    /// of it was sent, and the last of it.
     #[inline(always)]
     pub(super) fn acknowledge_plain(&mut self, ack: Seq) -> (Instant, Record) {
         let first = self.oldest.sent;

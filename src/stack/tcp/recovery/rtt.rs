@@ -22,12 +22,12 @@ const MIN_HALF_WINDOW: u64 = 150_000_000_000;
 pub(super) struct Rtt {
     /// Smoothed; 0 before the first sample.
     srtt: u64,
-    /// Mean deviation, of all samples.
-    mdev: u64,
+    /// Mean deviation, of all samples; like those made of it, saturating at four seconds.
+    mdev: u32,
     /// Its maximum within this round trip.
-    mdev_max: u64,
+    mdev_max: u32,
     /// The variation that the timeout is made of.
-    rttvar: u64,
+    rttvar: u32,
     /// Smallest sample of this half of the window, and of the half before; saturating at four seconds.
     min: [u32; 2],
     /// When this half began.
@@ -46,6 +46,12 @@ pub(super) struct Rtt {
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// In 32 bits, saturating.
+#[inline(always)]
+fn clip(nanos: u64) -> u32 {
+    u32::try_from(nanos).unwrap_or(u32::MAX)
 }
 
 impl Rtt {
@@ -80,7 +86,7 @@ impl Rtt {
         self.backoff = 0;
         if self.srtt == 0 {
             self.srtt = rtt;
-            self.mdev = rtt / 2;
+            self.mdev = clip(rtt / 2);
             self.mdev_max = self.mdev;
             self.rttvar = self.mdev;
             self.round = nxt;
@@ -89,14 +95,14 @@ impl Rtt {
         }
         if rtt >= self.srtt {
             let off = rtt - self.srtt;
-            self.mdev = self.mdev - self.mdev / 4 + off / 4;
+            self.mdev = (self.mdev - self.mdev / 4).saturating_add(clip(off / 4));
             self.srtt += off / 8;
         } else {
             let off = self.srtt - rtt;
-            // A path that becomes faster is no reason for a longer timeout: such a deviation enters with an eighth of the
-            // weight (Linux, after the observations behind the Eifel timer).
-            let shift = if off > self.mdev { 5 } else { 2 };
-            self.mdev = self.mdev - (self.mdev >> shift) + (off >> shift);
+            // A path that becomes faster is no reason for a longer timeout: such a deviation enters with an eighth of
+            // the weight (Linux, after the observations behind the Eifel timer).
+            let shift = if off > u64::from(self.mdev) { 5 } else { 2 };
+            self.mdev = (self.mdev - (self.mdev >> shift)).saturating_add(clip(off >> shift));
             self.srtt = (self.srtt - off / 8).max(1);
         }
         if self.mdev > self.mdev_max {
@@ -111,18 +117,18 @@ impl Rtt {
         self.set_base();
     }
 
-    /// The floor stands for the variation, so that a timeout is always longer than a round trip by as much as a receiver may delay its
-    /// acknowledgement; Linux does the same.
+    /// The floor stands for the variation, so that a timeout is always longer than a round trip by as much as a
+    /// receiver may delay its acknowledgement; Linux does the same.
     #[inline]
     fn set_base(&mut self) {
-        let spread = self.rttvar.saturating_mul(4).max(self.min_rto());
+        let spread = (u64::from(self.rttvar) * 4).max(self.min_rto());
         self.base = self.srtt.saturating_add(spread).min(self.max_rto());
     }
 
     /// A measurement that the receiver did not delay knowingly: for the minimum.
     #[inline]
     pub(super) fn sample_min(&mut self, now: Instant, rtt: u64) {
-        let rtt = u32::try_from(rtt).unwrap_or(u32::MAX).max(1);
+        let rtt = clip(rtt).max(1);
         if now.nanos_since(self.min_since) > MIN_HALF_WINDOW {
             self.min[1] = if now.nanos_since(self.min_since) > 2 * MIN_HALF_WINDOW { rtt } else { self.min[0] };
             self.min[0] = rtt;
@@ -147,7 +153,7 @@ impl Rtt {
 
     /// The variation.
     pub(super) fn variation(&self) -> u64 {
-        self.rttvar
+        self.rttvar.into()
     }
 
     /// The shortest timeout that was configured.

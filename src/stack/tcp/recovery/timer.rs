@@ -6,9 +6,11 @@ use crate::stack::time::Instant;
 
 /// The timeout of a tail loss probe before the first round-trip time is known (RFC 8985, 7.2), nanoseconds.
 const FIRST_PROBE: u64 = 1_000_000_000;
-/// What a probe waits beyond two round trips at least, for receivers that are slow to answer (Linux: two ticks), nanoseconds.
+/// What a probe waits beyond two round trips at least, for receivers that are slow to answer (Linux: two ticks),
+/// nanoseconds.
 const PROBE_SLACK: u64 = 2_000_000;
-/// How long a receiver that seems to have thrown data away may take to correct that impression, at least (Linux), nanoseconds.
+/// How long a receiver that seems to have thrown data away may take to correct that impression, at least (Linux),
+/// nanoseconds.
 const RENEGE_DELAY: u64 = 10_000_000;
 /// How long memory is kept that only a large window needs, nanoseconds.
 const TRIM_DELAY: u64 = 1_000_000_000;
@@ -43,7 +45,8 @@ fn after(now: Instant, nanos: u64) -> Instant {
 }
 
 impl Recovery {
-    /// When to call [`expired`](Self::expired). There is always one while something is unacknowledged; there may be one for a while after that.
+    /// When to call [`expired`](Self::expired). There is always one while something is unacknowledged; there may be one
+    /// for a while after that.
     #[inline(always)]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         if self.timer.reason == Reason::None { None } else { Some(self.timer.at) }
@@ -146,8 +149,8 @@ impl Recovery {
         self.timer.reason = if self.agreed.sack { Reason::Probe } else { Reason::Timeout };
     }
 
-    /// RFC 8985, 7.2: not while losses may be about to be known, and one at a time. Beyond the RFC, a recovery is probed too: when its last
-    /// retransmissions are lost, nothing else would tell before the timeout does.
+    /// RFC 8985, 7.2: not while losses may be about to be known, and one at a time. Beyond the RFC, a recovery is
+    /// probed too: when its last retransmissions are lost, nothing else would tell before the timeout does.
     fn may_probe(&self) -> bool {
         let phase = match self.phase {
             Phase::Open => self.ring.sacked() == 0,
@@ -157,7 +160,8 @@ impl Recovery {
         phase && self.agreed.sack && !self.probed && !self.probe
     }
 
-    /// RFC 8985, 7.2. A lone segment's acknowledgement may be delayed, by as much as the shortest timeout allows for (Linux).
+    /// RFC 8985, 7.2. A lone segment's acknowledgement may be delayed, by as much as the shortest timeout allows for
+    /// (Linux).
     #[inline]
     fn probe_timeout(&self) -> u64 {
         let (srtt, floor) = (self.rtt.srtt(), self.rtt.min_rto());

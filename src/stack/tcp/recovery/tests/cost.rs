@@ -1,4 +1,5 @@
-//! What events cost, in instructions: `callgrind` counts them over runs of different length (`RECOVERY_COST=exchange:1000`).
+//! What events cost, in instructions: `callgrind` counts them over runs of different length
+//! (`RECOVERY_COST=exchange:1000`).
 
 use std::hint::black_box;
 

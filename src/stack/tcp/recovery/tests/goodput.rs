@@ -31,9 +31,9 @@ fn long(path: &Path, seconds: u64) -> (f64, Duration) {
     (goodput, outcome.rtt)
 }
 
-/// Mathis' bound speaks of the round trip that there is. That of the empty path is held to as well, except where it asks Reno for
-/// more than a sawtooth can give: at 0.1 % and 1 ms the bound is nine tenths of the line, so that half of each tooth lies above it,
-/// in the queue, where it only makes the round trip longer.
+/// Mathis' bound speaks of the round trip that there is. That of the empty path is held to as well, except where it
+/// asks Reno for more than a sawtooth can give: at 0.1 % and 1 ms the bound is nine tenths of the line, so that half of
+/// each tooth lies above it, in the queue, where it only makes the round trip longer.
 #[test]
 fn random_loss_leaves_what_mathis_allows() {
     for line in lines() {

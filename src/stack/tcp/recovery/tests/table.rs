@@ -68,7 +68,8 @@ impl Table {
         self
     }
 
-    /// Sends what may be sent of `segments` new segments, and everything that is to be sent again. Returns the numbers of what left.
+    /// Sends what may be sent of `segments` new segments, and everything that is to be sent again. Returns the numbers
+    /// of what left.
     pub(super) fn send(&mut self, segments: u32) -> Vec<u32> {
         let (mut unsent, mut left) = (segments * MSS, Vec::new());
         loop {

@@ -11,7 +11,8 @@ fn path() -> Path {
     Path::new(100_000_000, Duration::from_millis(20))
 }
 
-/// Sends that many segments, of which those are dropped (counted as sent); returns the simulation when all is acknowledged.
+/// Sends that many segments, of which those are dropped (counted as sent); returns the simulation when all is
+/// acknowledged.
 fn transfer(path: Path, segments: u64, dropped: &'static [u64]) -> Simulation {
     let mut simulation = Simulation::new(path);
     simulation.drop = Box::new(|number| dropped.contains(&number));
