@@ -13,7 +13,7 @@ pub const REQUEST: usize = 64;
 /// Connects under way at once: fewer than a server's queue takes.
 const CONNECTING: usize = 256;
 /// How long anything may take before it counts as broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a load came to.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ struct Connection {
     stream: TcpStream,
     begun: Instant,
     received: usize,
+    /// It has been counted: as connected, or as over. An edge may come more than once.
+    counted: bool,
 }
 
 pub struct Client {
@@ -51,12 +53,12 @@ impl Client {
             }
             client.wait(begun + PATIENCE)?;
             for event in &client.events {
-                let connection = &client.connections[event.token().0];
+                let connection = &mut client.connections[event.token().0];
                 if let Some(error) = connection.stream.take_error()? {
                     return Err(error);
                 }
                 connection.stream.peer_addr()?;
-                there += 1;
+                there += usize::from(!std::mem::replace(&mut connection.counted, true));
             }
         }
         // What comes from now on are answers: room to send there always is.
@@ -70,7 +72,7 @@ impl Client {
     fn add(&mut self, server: SocketAddr) -> io::Result<()> {
         let mut stream = begin_to_connect(server)?;
         self.poll.registry().register(&mut stream, Token(self.connections.len()), Interest::WRITABLE)?;
-        self.connections.push(Connection { stream, begun: Instant::now(), received: 0 });
+        self.connections.push(Connection { stream, begun: Instant::now(), received: 0, counted: false });
         Ok(())
     }
 
@@ -168,13 +170,13 @@ impl Client {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }
                 if Instant::now() >= end {
-                    flight -= 1;
+                    flight -= usize::from(!std::mem::replace(&mut connection.counted, true));
                     continue;
                 }
                 outcome.done += 1;
                 let mut stream = begin_to_connect(server)?;
                 registry.register(&mut stream, event.token(), Interest::WRITABLE)?;
-                *connection = Connection { stream, begun: Instant::now(), received: 0 };
+                *connection = Connection { stream, begun: Instant::now(), received: 0, counted: false };
             }
         }
         outcome.wall = duration;
