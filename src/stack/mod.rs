@@ -49,7 +49,7 @@ use blocks::Block;
 use buffers::Buffers;
 use chunk::Carrier;
 use ip::{Input, Ip};
-use tcp::{Io, Tcp};
+use tcp::{Io, Target, Tcp};
 use udp::Udp;
 
 pub use chunk::{Chunk, Opened};
@@ -118,27 +118,42 @@ impl Stack {
     ) {
         let mut frames = frames.into_iter();
         let mut burst = ArrayVec::<_, BURST>::new();
-        let mut more = true;
-        while more {
-            more = false;
-            for Received { token, checked } in frames.by_ref().take(BURST) {
-                more = true;
-                let frame = token.consume(ctx);
-                match self.ip.receive(now, sink, &frame) {
-                    Input::Tcp(packet) => match self.tcp.look_up(&packet, &frame) {
-                        Some(target) => burst.push((frame, target, checked)),
-                        None => self.tcp.stats.rx_malformed += 1,
-                    },
-                    other => self.dispatch(now, other, frame, checked, sink),
-                }
+        let mut next = frames.next();
+        while let Some(Received { token, checked }) = next {
+            next = frames.next();
+            let frame = token.consume(ctx);
+            match self.ip.receive(now, sink, &frame) {
+                Input::Tcp(packet) => match self.tcp.look_up(&packet, &frame) {
+                    Some(target) if burst.is_empty() && next.is_none() => {
+                        let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
+                        self.tcp.receive(&target, frame, checked, io);
+                        return;
+                    }
+                    Some(target) => burst.push((frame, target, checked)),
+                    None => self.tcp.stats.rx_malformed += 1,
+                },
+                other => self.dispatch(now, other, frame, checked, sink),
             }
-            if burst.len() > 1 {
-                burst.iter().for_each(|(_, target, _)| self.tcp.touch(target));
+            if burst.is_full() || next.is_none() {
+                self.receive_burst(now, &mut burst, sink);
             }
-            let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-            for (frame, target, checked) in burst.drain(..) {
-                self.tcp.receive(&target, frame, checked, io);
-            }
+        }
+    }
+
+    /// Takes in segments that have been looked up.
+    #[inline(never)]
+    fn receive_burst<P: Carrier, S: Sink>(
+        &mut self,
+        now: Instant,
+        burst: &mut ArrayVec<(P, Target, bool), BURST>,
+        sink: &mut S,
+    ) {
+        if burst.len() > 1 {
+            burst.iter_mut().for_each(|(_, target, _)| self.tcp.touch(target));
+        }
+        let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
+        for (frame, target, checked) in burst.drain(..) {
+            self.tcp.receive(&target, frame, checked, io);
         }
     }
 

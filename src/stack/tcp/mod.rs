@@ -112,7 +112,12 @@ pub(super) struct Target {
     /// Where the segment lies in its packet.
     start: u32,
     len: u32,
+    /// The connection's place, if [`Tcp::touch`] has looked; whether it is the right one is for [`Tcp::receive`] to see.
+    place: u32,
 }
+
+/// No place has been looked for.
+const NOWHERE: u32 = u32::MAX;
 
 /// Sockets of which something is to be told.
 #[derive(Default)]
@@ -127,6 +132,7 @@ enum Source {
 }
 
 impl Events {
+    #[inline(always)]
     fn tell(&mut self, index: u32) {
         self.queue.push_back(Source::Connection(index));
     }
@@ -228,21 +234,22 @@ impl Tcp {
         let key = FlowKey::from_ips(packet.destination, port(2), packet.source, port(0));
         let hash = self.table.hash(&key);
         self.table.touch(hash);
-        Some(Target { key, hash, start: packet.start, len: packet.len })
+        Some(Target { key, hash, start: packet.start, len: packet.len, place: NOWHERE })
     }
 
     /// Sends for the connection that a segment is of.
     #[inline]
-    pub(super) fn touch(&self, target: &Target) {
+    pub(super) fn touch(&self, target: &mut Target) {
         if let Some(Flow::Connection(index)) = self.table.candidate(target.hash)
             && let Some(tcb) = self.conns.at(index)
         {
             tcb.touch();
+            target.place = index;
         }
     }
 
     /// A segment has arrived in `carrier`; `checked`: its checksum needs no look.
-    #[inline]
+    #[inline(never)]
     pub(super) fn receive<S: Sink>(
         &mut self,
         target: &Target,
@@ -251,7 +258,7 @@ impl Tcp {
         io: &mut Io<'_, S>,
     ) {
         self.stats.rx_segments += 1;
-        let &Target { key, hash, start, len } = target;
+        let &Target { key, start, len, .. } = target;
         let Some(bytes) = carrier.get(start as usize..start as usize + len as usize) else { return };
         let Ok(header) = Header::parse(bytes) else {
             self.stats.rx_malformed += 1;
@@ -262,12 +269,7 @@ impl Tcp {
             return;
         }
         let seg = Segment::new(&header, bytes, start);
-        let (conns, half_open, time_wait) = (&self.conns, &self.half_open, &self.time_wait);
-        let flow = self.table.find(hash, |flow| match flow {
-            Flow::Connection(index) => conns.at(index).is_some_and(|tcb| tcb.key == key),
-            Flow::HalfOpen(index) => half_open.get(index).is_some_and(|request| request.key == key),
-            Flow::TimeWait(index) => time_wait.get(index).is_some_and(|record| record.key == key),
-        });
+        let flow = self.find(target);
         match flow {
             Some(Flow::Connection(index)) => {
                 let Some(tcb) = self.conns.at_mut(index) else { return };
@@ -282,6 +284,21 @@ impl Tcp {
             Some(Flow::TimeWait(index)) => self.receive_late(index, &key, &seg, carrier, io),
             None => self.receive_unknown(&key, &seg, None, carrier, io),
         }
+    }
+
+    /// What a segment is for.
+    #[inline(always)]
+    fn find(&self, target: &Target) -> Option<Flow> {
+        let &Target { ref key, hash, place, .. } = target;
+        let (conns, half_open, time_wait) = (&self.conns, &self.half_open, &self.time_wait);
+        if conns.at(place).is_some_and(|tcb| tcb.key == *key && tcb.flags.has(Flags::IN_TABLE)) {
+            return Some(Flow::Connection(place));
+        }
+        self.table.find(hash, |flow| match flow {
+            Flow::Connection(index) => conns.at(index).is_some_and(|tcb| tcb.key == *key),
+            Flow::HalfOpen(index) => half_open.get(index).is_some_and(|request| request.key == *key),
+            Flow::TimeWait(index) => time_wait.get(index).is_some_and(|record| record.key == *key),
+        })
     }
 
     /// A segment for a connection that is over.

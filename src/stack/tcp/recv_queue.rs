@@ -93,7 +93,7 @@ impl RecvQueue {
     }
 
     /// Queues a payload that is next in order, where there are no holes. Returns whether there was memory for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push<P: Carrier>(&mut self, buffers: &mut Buffers, packet: P, range: Range<usize>) -> bool {
         debug_assert!(!self.has_gaps());
         let range = clip(&packet, range);

@@ -170,7 +170,7 @@ impl SendBuffer {
     }
 
     /// Copies the bytes from `offset` on into `out` and sums what it copies. Together they lie within [`len`](Self::len).
-    #[inline]
+    #[inline(never)]
     pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> Sum {
         if let Some(bytes) = self.in_first(offset, out.len()) {
             return copy_and_sum(out, bytes);

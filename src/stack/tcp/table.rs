@@ -88,13 +88,6 @@ struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
-    /// One byte per slot: 1 if it has this tag. Free slots may be among them.
-    #[inline(always)]
-    fn hits(&self, tag: u32) -> u64 {
-        // In this form compilers compare four tags at once.
-        u64::from_le_bytes(self.tags.map(|other| u8::from(other == tag)))
-    }
-
     #[inline(always)]
     fn is_full(&self) -> bool {
         self.flows[SLOTS - 1] != 0
@@ -145,13 +138,11 @@ impl Segment {
         // Ends because some bucket is never full.
         loop {
             let bucket = &self.buckets[at];
-            let mut hits = bucket.hits(tag);
-            while hits != 0 {
-                let slot = hits.trailing_zeros() as usize / 8 % SLOTS;
-                if bucket.flows[slot] != 0 && f(bucket.flows[slot]) {
+            for slot in 0..SLOTS {
+                // Free slots have a tag too.
+                if bucket.tags[slot] == tag && bucket.flows[slot] != 0 && f(bucket.flows[slot]) {
                     return Some((at, slot));
                 }
-                hits &= hits - 1;
             }
             if !bucket.is_full() {
                 return None;

@@ -140,17 +140,31 @@ pub(super) fn write_data<S: Sink>(
     cx: &mut Cx<'_>,
 ) -> Result<(), Full> {
     let writer = Writer::new(ends, plain, range.len(), cx);
-    let Ends { packet, path, .. } = ends;
-    // Two closures, so that the first becomes a part of where it is called.
-    if ip.is_ready(path, packet, writer.len) {
-        ip.send_ready(cx.now, sink, path, packet, writer.len, |segment| {
-            writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
-        })?;
-    } else {
-        ip.send(cx.now, sink, path, packet, writer.len, |segment| {
-            writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
-        })?;
+    if !ip.is_ready(&ends.path, &ends.packet, writer.len) {
+        return write_data_slowly(ends, plain, (tx, range), ip, sink, cx);
     }
+    ip.send_ready(cx.now, sink, &ends.path, &ends.packet, writer.len, |segment| {
+        writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
+    })?;
+    cx.stats.tx_segments += 1;
+    Ok(())
+}
+
+/// [`write_data`] where the way must be looked for. Apart from it, so that there the writer is no more than a few registers.
+#[inline(never)]
+fn write_data_slowly<S: Sink>(
+    ends: &mut Ends,
+    plain: &Plain,
+    (tx, range): (&SendBuffer, Range<usize>),
+    ip: &mut Ip,
+    sink: &mut S,
+    cx: &mut Cx<'_>,
+) -> Result<(), Full> {
+    let writer = Writer::new(ends, plain, range.len(), cx);
+    let Ends { packet, path, .. } = ends;
+    ip.send(cx.now, sink, path, packet, writer.len, |segment| {
+        writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
+    })?;
     cx.stats.tx_segments += 1;
     Ok(())
 }
