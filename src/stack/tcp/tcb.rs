@@ -281,8 +281,9 @@ impl Tcb {
     #[inline]
     pub(super) fn touch(&self) {
         let lines = [self.rcv_nxt.0, self.snd_wnd, self.small_end.0, self.rx.readable() as u32, self.tx.len() as u32];
+        let ends = self.ends.touch();
         let times = self.timer_at.as_nanos() ^ self.unacked_since.as_nanos() ^ self.bytes_received;
-        std::hint::black_box((lines, times, self.recovery.touch()));
+        std::hint::black_box((lines, ends, times, self.recovery.touch()));
     }
 
     /// The options as the program sees them.

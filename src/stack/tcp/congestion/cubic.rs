@@ -53,6 +53,12 @@ impl Default for Growth {
 }
 
 impl Cubic {
+    /// Reads something of what a pause looks at.
+    #[inline(always)]
+    pub(super) fn touch(&self) -> u32 {
+        self.growth.epoch.as_nanos() as u32
+    }
+
     /// Returns the new window in bytes.
     pub(super) fn on_ack(&mut self, cwnd: u32, mss: u32, delivered: u32, now: Instant, srtt: u64) -> u32 {
         let segments = f64::from(cwnd) / f64::from(mss);

@@ -100,6 +100,16 @@ impl Congestion {
         self.ssthresh
     }
 
+    /// Reads something of what an acknowledgement changes besides the window.
+    #[inline(always)]
+    pub(crate) fn touch(&self) -> u32 {
+        let grown = match &self.algorithm {
+            Algorithm::NewReno(_) => 0,
+            Algorithm::Cubic(cubic) => cubic.touch(),
+        };
+        self.ssthresh ^ self.hystart.touch() ^ grown
+    }
+
     /// The first window.
     pub(crate) fn initial(&self) -> u32 {
         self.initial

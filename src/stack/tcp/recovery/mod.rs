@@ -330,8 +330,9 @@ impl Recovery {
     /// Reads something of each cache line, for nothing but their being there soon.
     #[inline]
     pub(crate) fn touch(&self) -> u64 {
-        let numbers = [self.una().0, self.congestion.cwnd(), self.congestion.ssthresh(), self.recover.0, self.timeouts];
+        let numbers = [self.una().0, self.congestion.cwnd(), self.congestion.touch(), self.recover.0, self.timeouts];
         let times = self.rtt.srtt() ^ self.rtt.min() ^ self.rtt.rto() ^ self.last_sent.as_nanos();
+        let times = times ^ self.ring.touch() ^ self.rack.touch() ^ self.timer.touch();
         numbers.iter().fold(times, |sum, number| sum ^ u64::from(*number))
     }
 

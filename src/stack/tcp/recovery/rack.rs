@@ -53,6 +53,12 @@ impl Rack {
         }
     }
 
+    /// Reads something of it.
+    #[inline(always)]
+    pub(super) fn touch(&self) -> u64 {
+        self.xmit.as_nanos()
+    }
+
     /// Whether segments have been seen to arrive out of order.
     pub(super) fn reordering_seen(&self) -> bool {
         self.reordering_seen

@@ -114,6 +114,12 @@ impl Ring {
         self.nxt
     }
 
+    /// Reads something of the line that an acknowledgement begins with.
+    #[inline(always)]
+    pub(super) fn touch(&self) -> u64 {
+        self.oldest.sent.as_nanos() ^ self.rest.len() as u64
+    }
+
     /// Bytes sent and not cumulatively acknowledged.
     #[inline(always)]
     pub(super) fn outstanding(&self) -> u32 {
