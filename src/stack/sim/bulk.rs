@@ -1,6 +1,6 @@
 //! Programs that do nothing but send, take or answer: for measuring, without a look at the bytes.
 
-use super::super::{ConnectOptions, Event, Instant, ListenOptions, Readiness, SocketError, TcpId};
+use super::super::{ConnectOptions, Event, Instant, ListenOptions, Readiness, SocketError, SocketOptions, TcpId};
 use super::host::{Host, MOST_TURNS};
 use super::net::Node;
 use std::collections::BTreeMap;
@@ -56,9 +56,10 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Worker {
     /// One that accepts.
-    pub(super) fn server(mut host: Host, job: Job) -> Self {
+    pub(super) fn server(mut host: Host, job: Job, socket: SocketOptions) -> Self {
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
-        host.stack.tcp_listen(any, &ListenOptions::default()).expect("a free port");
+        let options = ListenOptions { socket, ..ListenOptions::default() };
+        host.stack.tcp_listen(any, &options).expect("a free port");
         Self::new(host, job, Vec::new(), any)
     }
 

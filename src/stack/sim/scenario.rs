@@ -283,6 +283,13 @@ impl Scenario {
         {
             return true;
         }
+        // Of a connection that its program has closed, eight retransmissions may be lost one after the other.
+        let lossy = self.paths.iter().any(|path| path.loss >= 0.1);
+        let gave_up = |error| matches!(error, Some(SocketError::TimedOut | SocketError::ConnectionReset));
+        let one_sided = roles.iter().any(|task| gave_up(task.error)) && roles.iter().any(|task| task.error.is_none());
+        if lossy && one_sided {
+            return true;
+        }
         // A neighbour that does not answer in time is unreachable for a connection that is just being opened.
         let unreachable = roles.iter().any(|task| task.error == Some(SocketError::HostUnreachable));
         let outage = self.paths.iter().any(|path| path.outage.is_some());
