@@ -64,7 +64,7 @@ impl Pattern {
         let mut word = self.word(offset);
         for (index, byte) in out.iter_mut().enumerate() {
             let at = offset.wrapping_add(index as u64);
-            if at % 8 == 0 {
+            if at.is_multiple_of(8) {
                 word = self.word(at);
             }
             *byte = (word >> (at % 8 * 8)) as u8;
@@ -76,7 +76,7 @@ impl Pattern {
         let mut word = self.word(offset);
         for (index, byte) in bytes.iter().enumerate() {
             let at = offset.wrapping_add(index as u64);
-            if at % 8 == 0 {
+            if at.is_multiple_of(8) {
                 word = self.word(at);
             }
             if *byte != (word >> (at % 8 * 8)) as u8 {
