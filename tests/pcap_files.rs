@@ -45,8 +45,8 @@ const START: u64 = 1_700_000_000_123_456_789;
 fn packet(n: u32) -> Recorded {
     let len = [60, 61, 62, 63, 64, 1514, 333][n as usize % 7];
     let mut bytes: Vec<u8> = (0..len).map(|i| (i as u32 * 7 + n) as u8).collect();
-    bytes[12..14].copy_from_slice(if n % 2 == 0 { &[0x88, 0xb5] } else { &[0x08, 0x06] });
-    (bytes, START + u64::from(n) * 1_000_003, len as u32 + if n % 5 == 0 { 1000 } else { 0 })
+    bytes[12..14].copy_from_slice(if n.is_multiple_of(2) { &[0x88, 0xb5] } else { &[0x08, 0x06] });
+    (bytes, START + u64::from(n) * 1_000_003, len as u32 + if n.is_multiple_of(5) { 1000 } else { 0 })
 }
 
 fn packets(count: u32) -> Vec<Recorded> {

@@ -209,7 +209,8 @@ fn explain(args: &[String], errno: i32, said: &str) -> String {
     let help = match errno {
         libc::EALREADY => "other code in this process has started EAL before",
         libc::EINVAL => "an argument is wrong: see https://doc.dpdk.org/guides/linux_gsg/linux_eal_parameters.html",
-        _ if !no_huge && free_hugepages() == 0 => {
+        // DPDK's word counts too: others may have freed some since it looked.
+        _ if !no_huge && (free_hugepages() == 0 || said.contains("Cannot get hugepage information")) => {
             "no huge page is free: reserve some (sysctl vm.nr_hugepages=512), or start with `--no-huge -m 512`"
         }
         libc::EACCES | libc::EPERM => "run it as root, or with `--no-huge` and drivers that need no rights",

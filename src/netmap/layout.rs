@@ -40,7 +40,7 @@ impl Layout {
         let answer = *device.answer();
         let nifp = usize::try_from(answer.offset).map_err(|_| bad("the offset of the netmap_if"))?;
         let len = device.memory().len();
-        let fits = |at: usize, size: usize| at % 8 == 0 && at.checked_add(size).is_some_and(|end| end <= len);
+        let fits = |at: usize, size: usize| at.is_multiple_of(8) && at.checked_add(size).is_some_and(|end| end <= len);
         if !fits(nifp, size_of::<NetmapIf>()) {
             return Err(bad("the offset of the netmap_if"));
         }

@@ -91,11 +91,11 @@ impl Output {
             line.push('\n');
             line
         });
-        if let (Some(log), Some(line)) = (&mut state.log, &line) {
-            if let Err(error) = log.write_all(line.as_bytes()) {
-                eprintln!("{}: --log: {error}", self.tool);
-                state.log = None;
-            }
+        if let (Some(log), Some(line)) = (&mut state.log, &line)
+            && let Err(error) = log.write_all(line.as_bytes())
+        {
+            eprintln!("{}: --log: {error}", self.tool);
+            state.log = None;
         }
         if self.quiet && R::EVENT == "interval" {
             return;

@@ -122,7 +122,9 @@ impl Reassembly {
         let len = header.payload_len();
         let (start, end) = (header.fragment_offset(), header.fragment_offset() + len);
         // All but the last carry a multiple of 8 bytes, and the whole is no longer than a packet can be.
-        if len == 0 || (header.more_fragments() && len % 8 != 0) || end + usize::from(header.header_len) > ipv4::MAX_LEN
+        if len == 0
+            || (header.more_fragments() && !len.is_multiple_of(8))
+            || end + usize::from(header.header_len) > ipv4::MAX_LEN
         {
             return Outcome::Malformed;
         }
