@@ -3,7 +3,7 @@
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -242,6 +242,15 @@ fn begin_to_connect(server: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&server.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+impl Drop for Client {
+    /// Resets the connections: the ports of ten thousand that were closed in order would be missing for a minute.
+    fn drop(&mut self) {
+        for connection in &self.connections {
+            let _ = SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
