@@ -14,7 +14,7 @@ const _: () = assert!(
     sys::ND_MBUF_REFCNT as usize == REARM + 2
         && sys::ND_MBUF_NB_SEGS as usize == REARM + 4
         && sys::ND_MBUF_PORT as usize == REARM + 6
-        && REARM % 8 == 0
+        && REARM.is_multiple_of(8)
 );
 /// Reference count and number of segments of a frame that is whole and ours alone, as they lie in the rearm word.
 const SOLE: u64 = 1 << 16 | 1 << 32; // the middle two of four: the same in either byte order

@@ -589,7 +589,7 @@ unsafe impl ContextTrait for Context {
     #[inline]
     fn capacity(&self, buf_idx: BufferDesc) -> usize {
         // A descriptor can be kept after its token is gone, and shown to the wrong context.
-        if !self.pool.mempools().any(|mempool| mempool.contains(buf_idx.0)) || buf_idx.0 % 8 != 0 {
+        if !self.pool.mempools().any(|mempool| mempool.contains(buf_idx.0)) || !buf_idx.0.is_multiple_of(8) {
             return 0;
         }
         // SAFETY: the header lies in memory that is mapped as long as the pool lives. On loan, nobody writes to it; a
