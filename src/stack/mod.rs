@@ -161,7 +161,10 @@ impl Stack {
     fn dispatch<S: Sink>(&mut self, now: Instant, input: Input, carrier: impl Carrier, checked: bool, sink: &mut S) {
         match input {
             Input::Tcp(packet) => {
-                let Some(target) = self.tcp.look_up(&packet, &carrier) else { return };
+                let Some(target) = self.tcp.look_up(&packet, &carrier) else {
+                    self.tcp.stats.rx_malformed += 1;
+                    return;
+                };
                 let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
                 self.tcp.receive(&target, carrier, checked, io);
             }

@@ -34,9 +34,7 @@ impl Ends {
             path,
         }
     }
-}
 
-impl Ends {
     /// Reads something of its last line.
     #[inline(always)]
     pub(super) fn touch(&self) -> u16 {

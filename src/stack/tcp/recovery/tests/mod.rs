@@ -1,6 +1,5 @@
 //! Tests of loss recovery: rules one by one, whole transfers over a simulated path, random events.
 
-mod cost;
 mod goodput;
 mod losses;
 mod nonsense;
