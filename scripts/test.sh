@@ -73,7 +73,7 @@ tests() {
 skipped() { printf 'SKIPPED %s\n' "$*" >>"$NETHUNS_SKIP_LOG"; }
 
 # Each feature alone, and all of them.
-sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--no-default-features --features net" "--features full")
+sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--no-default-features --features net" "--no-default-features --features usockets" "--features full")
 
 step_style() {
   say "style: formatting, shell scripts"
@@ -142,7 +142,7 @@ step_dpdk() {
 
 step_models() {
   say "models: every interleaving of what threads share (loom)"
-  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --features net --lib model
+  RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$top/target/loom" tests "loom" test -p nethuns-rs --release --no-default-features --features usockets --lib model
 }
 
 step_sanitizer() {

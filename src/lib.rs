@@ -16,6 +16,7 @@
 //! | `host` | drives the engine over any backend (feature `net`) |
 //! | `kernel` | the same operations over the kernel's sockets (Linux, feature `net`) |
 //! | `net` | sockets and events over either, chosen at run time (Linux, feature `net`) |
+//! | `usockets` | loops, sockets and timers with callbacks, in the manner of uSockets (Linux, feature `usockets`) |
 //! | [`errors`] | one [`errors::Error`] for all of them |
 //!
 //! # A first program
@@ -79,6 +80,10 @@ pub mod kernel;
 #[cfg(all(target_os = "linux", not(loom), feature = "net"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub mod net;
+
+#[cfg(all(target_os = "linux", not(loom), feature = "usockets"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "usockets")))]
+pub mod usockets;
 
 /// A host's descriptors have no place in a model; the word that its callers share with it has.
 #[cfg(all(test, loom, feature = "net"))]

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Of the engine it knows the names only: ids, events, options, errors.
     ("kernel", &["errors", "stack"]),
     ("net", &["errors", "api", "any", "stack", "host", "kernel"]),
+    ("usockets", &["errors", "net"]),
 ];
 
 /// Arrows that point up all the same: file, room, reason.
