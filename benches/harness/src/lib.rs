@@ -13,7 +13,7 @@ mod report;
 
 pub use report::{Report, Row};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the command line of every area's driver says.
@@ -157,7 +157,7 @@ pub struct Contender {
 impl Contender {
     /// From a program and arguments separated by blanks.
     #[must_use]
-    pub fn new(name: &'static str, program: &std::path::Path, args: &str) -> Self {
+    pub fn new(name: &'static str, program: &Path, args: &str) -> Self {
         let program = program.display().to_string();
         Self { name, command: std::iter::once(program).chain(args.split_whitespace().map(str::to_owned)).collect() }
     }
@@ -171,6 +171,13 @@ impl Contender {
         let text = output(&self.command)?;
         Sample::parse(&text).ok_or_else(|| format!("`{}` printed no figures: {}", self.command.join(" "), text.trim()))
     }
+}
+
+/// A program of the same build, beside this one.
+#[must_use]
+pub fn sibling(name: &str) -> PathBuf {
+    let me = std::env::current_exe().unwrap_or_default();
+    me.parent().unwrap_or(Path::new(".")).join(name)
 }
 
 /// The standard output of a command.

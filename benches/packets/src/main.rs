@@ -8,8 +8,10 @@
 //! ```
 
 use nethuns_bench::netns::Lab;
-use nethuns_bench::{Contender, Options, Report, Row, Sample, instructions, one_cpu, race, race_until_clear, ratio};
-use std::path::{Path, PathBuf};
+use nethuns_bench::{
+    Contender, Options, Report, Row, Sample, instructions, one_cpu, race, race_until_clear, ratio, sibling,
+};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The table of the issue: what the medians of ratios must reach.
@@ -255,12 +257,6 @@ fn channel(bench: &Bench, report: &mut Report) {
         }
     }
     one_cpu(true);
-}
-
-/// A program of the same build, beside this one.
-fn sibling(name: &str) -> PathBuf {
-    let me = std::env::current_exe().unwrap_or_default();
-    me.parent().unwrap_or(Path::new(".")).join(name)
 }
 
 /// Virtual devices of DPDK: the forwarding thread's time per packet, against that of `dpdk-testpmd`'s.

@@ -6,8 +6,9 @@
 
 mod veth;
 
-use nethuns_bench::{Contender, Options, Report, Row, Sample, instructions, median, one_cpu, race, race_until_clear};
-use std::path::{Path, PathBuf};
+use nethuns_bench::{
+    Contender, Options, Report, Row, Sample, instructions, median, one_cpu, race, race_until_clear, sibling,
+};
 use std::process::ExitCode;
 
 /// The gates: nanoseconds of CPU per exchange with one connection active, and with 100 000.
@@ -35,12 +36,6 @@ impl Bench<'_> {
     fn wanted(&self, figure: &str) -> Option<String> {
         self.options.wants(figure).then(|| figure.to_owned())
     }
-}
-
-/// A program of the same build, beside this one.
-fn sibling(name: &str) -> PathBuf {
-    let me = std::env::current_exe().unwrap_or_default();
-    me.parent().unwrap_or(Path::new(".")).join(name)
 }
 
 /// A load, and what an exchange may cost under it.

@@ -19,7 +19,8 @@ pub enum Network {
     Ours(&'static str),
 }
 
-/// Both namespaces. They are gone with the last process in them, however that ends.
+/// Both hosts, each a network namespace. They are gone with the last process in them, however that ends.
+#[derive(Debug)]
 pub struct Site {
     server: OwnedFd,
     client: OwnedFd,
@@ -92,12 +93,18 @@ impl Site {
         run("iptables", &format!("{which} INPUT -i vc -m statistic --mode random --probability 0.01 -j DROP"));
     }
 
-    /// Starts the server on a network, and waits until it listens.
-    pub fn serve(&self, program: &Path, network: Network) -> Result<Server, String> {
+    /// Starts a server on a network, as `PROGRAM ADDRESS NETWORK ARGUMENT…`, and waits for the line that says it listens.
+    ///
+    /// # Errors
+    ///
+    /// If it says nothing, or cannot be started.
+    pub fn serve(&self, program: &Path, network: Network, args: &[String]) -> Result<Server, String> {
         netns::join(&self.server);
         let spec = match network {
             Network::Kernel => {
                 ip("addr replace 10.9.0.2/24 dev vs");
+                // The same for a program that cannot ask for it: the machine's own may be BBR.
+                ip("route replace 10.9.0.0/24 dev vs proto kernel scope link src 10.9.0.2 congctl cubic");
                 "kernel".to_owned()
             }
             Network::Ours(options) => {
@@ -109,6 +116,7 @@ impl Site {
             .args(["-c", &self.cpus[0].to_string()])
             .arg(program)
             .args(["10.9.0.2", &spec])
+            .args(args)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
             .spawn();
@@ -124,24 +132,30 @@ impl Site {
 }
 
 /// A server that runs; ended when this is dropped.
+#[derive(Debug)]
 pub struct Server(Child, Network);
 
 impl Server {
+    /// Where it listens, whatever it runs on.
+    #[must_use]
     pub fn address(port: u16) -> SocketAddr {
         (SERVER, port).into()
     }
 
     /// Where its packets go.
+    #[must_use]
     pub fn network(&self) -> Network {
         self.1
     }
 
     /// CPU time that it has had, in nanoseconds.
+    #[must_use]
     pub fn cpu_ns(&self) -> f64 {
         schedstat(&format!("/proc/{}/schedstat", self.0.id()))
     }
 
     /// Memory that it has, in bytes.
+    #[must_use]
     pub fn resident(&self) -> f64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -158,7 +172,7 @@ impl Drop for Server {
 }
 
 /// CPU time that this thread has had, in nanoseconds.
-pub fn own_cpu_ns() -> f64 {
+pub(crate) fn own_cpu_ns() -> f64 {
     schedstat("/proc/thread-self/schedstat")
 }
 

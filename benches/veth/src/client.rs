@@ -8,8 +8,61 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Bytes of a request and of its answer.
-pub const REQUEST: usize = 64;
+/// A request, and how many bytes answer it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    pub request: &'static [u8],
+    pub answer: usize,
+}
+
+impl Exchange {
+    /// 64 bytes that come back.
+    pub const ECHO: Self = Self { request: &[b'r'; 64], answer: 64 };
+}
+
+/// How bytes travel on a connection of the load.
+pub trait Transport {
+    /// Sends all of this.
+    ///
+    /// # Errors
+    ///
+    /// If it does not go at once, or the connection is broken.
+    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()>;
+
+    /// Takes everything that has come, and says how many bytes it was.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnexpectedEof`] at the end of the stream, [`ErrorKind::WouldBlock`] if nothing was there, or why the
+    /// connection is broken.
+    fn receive(&mut self, stream: &mut TcpStream) -> io::Result<usize>;
+}
+
+/// As they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+/// Bytes that one call receives: more than an answer has, so that after it nothing is left.
+const ROOM: usize = 256;
+
+impl Transport for Plain {
+    #[inline]
+    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        if stream.write(bytes)? != bytes.len() {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
+        match stream.read(&mut [0; ROOM])? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            n => Ok(n),
+        }
+    }
+}
+
 /// Connects under way at once: fewer than a server's queue takes.
 const CONNECTING: usize = 256;
 /// How long anything may take before it counts as broken.
@@ -25,31 +78,55 @@ pub struct Outcome {
     pub latencies: Vec<u32>,
 }
 
-struct Connection {
+#[derive(Debug)]
+struct Connection<T> {
     stream: TcpStream,
+    transport: T,
     begun: Instant,
     received: usize,
     /// It has been counted: as connected, or as over. An edge may come more than once.
     counted: bool,
 }
 
-pub struct Client {
+/// Many connections to a server.
+#[derive(Debug)]
+pub struct Client<T = Plain> {
     poll: Poll,
     events: Events,
-    connections: Vec<Connection>,
+    connections: Vec<Connection<T>>,
     /// Does not sleep while it waits.
     spins: bool,
 }
 
 impl Client {
-    /// Opens so many connections.
+    /// Opens so many connections. `spins`: the load does not sleep while it waits for answers.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be opened.
     pub fn connect(server: SocketAddr, count: usize, spins: bool) -> io::Result<Self> {
+        Self::connect_with(server, count, spins, || Plain)
+    }
+}
+
+impl<T: Transport> Client<T> {
+    /// As [`Client::connect`], each connection with a transport of its own.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be opened.
+    pub fn connect_with(
+        server: SocketAddr,
+        count: usize,
+        spins: bool,
+        mut transport: impl FnMut() -> T,
+    ) -> io::Result<Self> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1024));
         let mut client = Self { poll, events, connections: Vec::with_capacity(count), spins: false };
         let (begun, mut there) = (Instant::now(), 0);
         while there < count {
             while client.connections.len() < count && client.connections.len() - there < CONNECTING {
-                client.add(server)?;
+                client.add(server, transport())?;
             }
             client.wait(begun + PATIENCE)?;
             for event in &client.events {
@@ -69,10 +146,10 @@ impl Client {
         Ok(client)
     }
 
-    fn add(&mut self, server: SocketAddr) -> io::Result<()> {
+    fn add(&mut self, server: SocketAddr, transport: T) -> io::Result<()> {
         let mut stream = begin_to_connect(server)?;
         self.poll.registry().register(&mut stream, Token(self.connections.len()), Interest::WRITABLE)?;
-        self.connections.push(Connection { stream, begun: Instant::now(), received: 0, counted: false });
+        self.connections.push(Connection { stream, transport, begun: Instant::now(), received: 0, counted: false });
         Ok(())
     }
 
@@ -91,12 +168,16 @@ impl Client {
     }
 
     /// One request after the other on every connection, for that long.
-    pub fn requests(&mut self, duration: Duration) -> io::Result<Outcome> {
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not what it should.
+    pub fn requests(&mut self, exchange: Exchange, duration: Duration) -> io::Result<Outcome> {
         let mut outcome = Outcome { latencies: Vec::with_capacity(1 << 20), ..Outcome::default() };
         let start = Instant::now();
         let end = start + duration;
         for connection in &mut self.connections {
-            connection.begin(start)?;
+            connection.begin(exchange, start)?;
         }
         let mut flight = self.connections.len();
         // The last answers are waited for, and do not count.
@@ -104,15 +185,16 @@ impl Client {
             self.wait(end + PATIENCE)?;
             for event in &self.events {
                 let connection = &mut self.connections[event.token().0];
-                let mut answer = [0; 2 * REQUEST];
-                match connection.stream.read(&mut answer) {
-                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                match connection.transport.receive(&mut connection.stream) {
                     Ok(n) => connection.received += n,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                     Err(error) => return Err(error),
                 }
-                if connection.received < REQUEST {
+                if connection.received < exchange.answer {
                     continue;
+                }
+                if connection.received > exchange.answer {
+                    return Err(io::Error::other("an answer is longer than it should be"));
                 }
                 let now = Instant::now();
                 if now >= end {
@@ -120,22 +202,28 @@ impl Client {
                     continue;
                 }
                 outcome.latencies.push(now.duration_since(connection.begun).as_nanos() as u32);
-                connection.begin(now)?;
+                connection.begin(exchange, now)?;
             }
         }
         outcome.done = outcome.latencies.len() as u64;
         outcome.wall = duration;
         Ok(outcome)
     }
+}
 
-    /// Connections that live for one request each, as many at once as there are, for that long.
-    pub fn opens(server: SocketAddr, at_once: usize, duration: Duration) -> io::Result<Outcome> {
+impl Client {
+    /// Connections that live for one request each, `at_once` of them, for that long. The server ends them.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or not what it should.
+    pub fn opens(server: SocketAddr, exchange: Exchange, at_once: usize, duration: Duration) -> io::Result<Outcome> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1024));
         let mut client = Self { poll, events, connections: Vec::with_capacity(at_once), spins: false };
         let start = Instant::now();
         let end = start + duration;
         for _ in 0..at_once {
-            client.add(server)?;
+            client.add(server, Plain)?;
         }
         let mut outcome = Outcome::default();
         let mut flight = at_once;
@@ -147,16 +235,14 @@ impl Client {
                 let registry = client.poll.registry();
                 if event.is_writable() && connection.received == 0 && !event.is_readable() {
                     registry.reregister(&mut connection.stream, event.token(), Interest::READABLE)?;
-                    let now = Instant::now();
-                    connection.begin(now)?;
+                    connection.begin(exchange, Instant::now())?;
                 }
                 if !event.is_readable() {
                     continue;
                 }
                 // The answer, then the end of the stream.
-                let mut answer = [0; 2 * REQUEST];
                 let over = loop {
-                    match connection.stream.read(&mut answer) {
+                    match connection.stream.read(&mut [0; ROOM]) {
                         Ok(0) => break true,
                         Ok(n) => connection.received += n,
                         Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
@@ -166,7 +252,7 @@ impl Client {
                 if !over {
                     continue;
                 }
-                if connection.received != REQUEST {
+                if connection.received != exchange.answer {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }
                 if Instant::now() >= end {
@@ -176,7 +262,8 @@ impl Client {
                 outcome.done += 1;
                 let mut stream = begin_to_connect(server)?;
                 registry.register(&mut stream, event.token(), Interest::WRITABLE)?;
-                *connection = Connection { stream, begun: Instant::now(), received: 0, counted: false };
+                *connection =
+                    Connection { stream, transport: Plain, begun: Instant::now(), received: 0, counted: false };
             }
         }
         outcome.wall = duration;
@@ -184,6 +271,10 @@ impl Client {
     }
 
     /// Sends as much as goes, for that long. What counts is what has been acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
     pub fn upload(server: SocketAddr, duration: Duration) -> io::Result<Outcome> {
         let mut stream = connect(server)?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -202,6 +293,10 @@ impl Client {
     }
 
     /// Receives as much as comes, for that long.
+    ///
+    /// # Errors
+    ///
+    /// If the connection ends.
     pub fn download(server: SocketAddr, duration: Duration) -> io::Result<Outcome> {
         let mut stream = connect(server)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -245,7 +340,7 @@ fn begin_to_connect(server: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-impl Drop for Client {
+impl<T> Drop for Client<T> {
     /// Resets the connections: the ports of ten thousand that were closed in order would be missing for a minute.
     fn drop(&mut self) {
         for connection in &self.connections {
@@ -254,16 +349,12 @@ impl Drop for Client {
     }
 }
 
-impl Connection {
+impl<T: Transport> Connection<T> {
     /// Sends a request.
     #[inline]
-    fn begin(&mut self, now: Instant) -> io::Result<()> {
+    fn begin(&mut self, exchange: Exchange, now: Instant) -> io::Result<()> {
         self.begun = now;
         self.received = 0;
-        let request = [b'r'; REQUEST];
-        if self.stream.write(&request)? != REQUEST {
-            return Err(ErrorKind::WriteZero.into());
-        }
-        Ok(())
+        self.transport.send(&mut self.stream, exchange.request)
     }
 }
