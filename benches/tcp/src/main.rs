@@ -45,8 +45,9 @@ struct Load {
     limit: Option<f64>,
 }
 
-const LOADS: [Load; 5] = [
+const LOADS: [Load; 6] = [
     Load { name: "requests 1 open", args: "requests --open 1", limit: Some(EXCHANGE_NS) },
+    Load { name: "requests 100 open", args: "requests --open 100", limit: Some(EXCHANGE_NS) },
     Load { name: "requests 1000 open", args: "requests --open 1000", limit: Some(EXCHANGE_NS) },
     Load { name: "requests 10000 open", args: "requests --open 10000", limit: Some(EXCHANGE_NS) },
     Load { name: "requests 10000 active", args: "requests --open 10000 --active 10000 --burst 32", limit: None },
@@ -92,7 +93,7 @@ fn count_instructions(bench: &Bench, report: &mut Report) {
     const UNIT: &str = "instructions/exchange";
     let packets = bench.options.pick(64 * 512, 16 * 512);
     let mut alone = None;
-    for load in &LOADS[..4] {
+    for load in &LOADS[..5] {
         let Some(figure) = bench.wanted(&format!("{} instructions", load.name)) else { continue };
         let [ours, theirs] = bench.contenders(load.args);
         let ours = match instructions::per_packet(&ours, packets) {
@@ -146,7 +147,7 @@ fn main() -> ExitCode {
     let bench = Bench { options: &options, pairs: options.pick(9, 3) };
     one_cpu(true);
     let mut report = Report::new("tcp", &options);
-    if let [Some(alone), _, Some(among), ..] = requests(&bench, &mut report)[..] {
+    if let [Some(alone), _, _, Some(among), ..] = requests(&bench, &mut report)[..] {
         report.limit("slope", "10000 open / 1 open", among / alone, SLOPE, false);
     }
     bulk(&bench, &mut report);
