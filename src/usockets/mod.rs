@@ -7,5 +7,6 @@
 #![allow(dead_code)]
 
 mod error;
+mod sweep;
 
 pub use error::UsError;
