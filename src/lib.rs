@@ -90,6 +90,13 @@ pub mod usockets;
 #[path = "host/waker/call.rs"]
 mod host_call;
 
+/// A loop has no place in a model either; the queue that other threads share with it has.
+#[cfg(all(test, loom, feature = "usockets"))]
+mod usockets {
+    mod error;
+    mod queue;
+}
+
 pub use errors::{Error, Result};
 
 /// Unit tests count what they allocate.

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 mod error;
+mod queue;
 mod sweep;
 
 pub use error::UsError;
