@@ -9,5 +9,6 @@
 mod error;
 mod queue;
 mod sweep;
+mod timers;
 
 pub use error::UsError;
