@@ -8,6 +8,7 @@
 
 mod error;
 mod queue;
+mod resolve;
 mod sweep;
 mod timers;
 
