@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 mod error;
+mod metrics;
 mod queue;
 mod resolve;
 mod sweep;
