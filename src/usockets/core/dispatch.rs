@@ -1,0 +1,361 @@
+//! What the network tells, told on: in the order of uSockets.
+
+use super::records::{Flags, Listener, Place};
+use super::{Core, READ_AT_ONCE, SocketKey, State};
+use crate::net::{Data, ListenerId, Readiness, SocketError, TcpId};
+use slotmap::KeyData;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+/// What a look at a socket that may be read brought.
+enum Found {
+    Data(Data),
+    /// The end of the peer's stream.
+    End,
+    /// Nothing now, or nothing more ever: then an event tells.
+    Nothing,
+}
+
+impl Core {
+    /// Something has happened to a connection.
+    pub(super) fn tcp_event(self: &Rc<Self>, id: TcpId, what: Readiness) {
+        let (key, connecting) = {
+            let mut state = self.state.borrow_mut();
+            state.metrics.events += 1;
+            let Some(word) = state.net.as_ref().and_then(|net| net.tcp_user(id)) else { return };
+            let key = SocketKey::from(KeyData::from_ffi(word));
+            match state.sockets.get(key) {
+                Some(socket) if socket.flags.has(Flags::CLOSED) => return,
+                Some(socket) => (key, !socket.flags.has(Flags::ESTABLISHED)),
+                None => {
+                    #[cfg(feature = "tls")]
+                    state.linger_on(id, what);
+                    return;
+                }
+            }
+        };
+        if connecting {
+            if what.contains(Readiness::CONNECTED) {
+                self.connected(key);
+            } else if what.contains(Readiness::CLOSED) {
+                return self.try_again(key, id);
+            }
+        }
+        if what.contains(Readiness::WRITABLE) {
+            self.room(key);
+        }
+        if what.intersects(Readiness::READABLE | Readiness::PEER_CLOSED) {
+            self.readable(key);
+        }
+        if what.contains(Readiness::CLOSED) {
+            self.broken(key, id);
+        }
+    }
+
+    /// A connection that we opened stands.
+    fn connected(self: &Rc<Self>, key: SocketKey) {
+        let handler = {
+            let mut state = self.state.borrow_mut();
+            state.connecting.remove(&key);
+            state.short.clear(super::index(key));
+            let Some(socket) = state.sockets.get_mut(key) else { return };
+            socket.flags.set(Flags::ESTABLISHED);
+            socket.error = None;
+            state.metrics.connected += 1;
+            state.handler(key)
+        };
+        // The client speaks first, whatever `on_open` does.
+        #[cfg(feature = "tls")]
+        self.go_on_decrypting(key);
+        if let Some((handler, told)) = handler {
+            handler.open(self, told, true, &[]);
+        }
+    }
+
+    /// Connections wait at a listener.
+    pub(super) fn accept_event(self: &Rc<Self>, id: ListenerId) {
+        loop {
+            let (tcp, peer, context, handler) = {
+                let state = &mut *self.state.borrow_mut();
+                let Some(net) = &mut state.net else { return };
+                // Closed by a callback, perhaps that of the connection before.
+                let Some(Listener { context, .. }) = state.listeners.values().find(|listener| listener.id == id) else {
+                    return;
+                };
+                let Some(handler) = state.contexts.get(*context).map(|context| context.handler.clone()) else { return };
+                let Ok(tcp) = net.tcp_accept(id) else { return };
+                state.metrics.events += 1;
+                let Ok(peer) = net.tcp_peer_addr(tcp) else {
+                    net.tcp_close(tcp);
+                    continue;
+                };
+                (tcp, peer, *context, handler)
+            };
+            if !handler.pre_open(peer) {
+                let _ = self.with_net(|net| net.tcp_abort(tcp));
+                continue;
+            }
+            let key = {
+                let state = &mut *self.state.borrow_mut();
+                let Some(key) = state.insert(context, Place::Net(tcp)) else {
+                    // `on_pre_open` has closed the context.
+                    if let Some(net) = &mut state.net {
+                        net.tcp_abort(tcp);
+                    }
+                    return;
+                };
+                state.adopt_word(tcp, key);
+                if let Some(socket) = state.sockets.get_mut(key) {
+                    socket.flags.set(Flags::ESTABLISHED);
+                    #[cfg(feature = "tls")]
+                    {
+                        let settings = state.contexts.get(context).and_then(|context| context.tls.clone());
+                        socket.tls = settings.map(|settings| Box::new(crate::usockets::tls::Session::server(settings)));
+                    }
+                }
+                state.metrics.accepted += 1;
+                key
+            };
+            self.attach(key, &*handler);
+            let (bytes, len) = address_bytes(&peer);
+            if let Some((handler, told)) = self.handler(key) {
+                handler.open(self, told, false, &bytes[..len]);
+            }
+        }
+    }
+
+    /// Makes the user data of a socket.
+    pub(super) fn attach(&self, key: SocketKey, handler: &dyn super::Handler) {
+        let place = handler.attach(key);
+        if let Some(socket) = self.state.borrow_mut().sockets.get_mut(key) {
+            socket.place = place;
+        }
+    }
+
+    pub(super) fn handler(&self, key: SocketKey) -> Option<(Rc<dyn super::Handler>, super::Told)> {
+        self.state.borrow().handler(key)
+    }
+
+    /// There is room again.
+    pub(super) fn room(self: &Rc<Self>, key: SocketKey) {
+        #[cfg(feature = "tls")]
+        if !self.flush_ciphertext(key) {
+            return;
+        }
+        let handler = {
+            let mut state = self.state.borrow_mut();
+            let Some(socket) = state.sockets.get_mut(key) else { return };
+            if socket.flags.has(Flags::CLOSED) || !socket.flags.has(Flags::WANTS_ROOM) {
+                return;
+            }
+            socket.flags.clear(Flags::WANTS_ROOM);
+            state.handler(key)
+        };
+        if let Some((handler, told)) = handler {
+            handler.writable(self, told);
+        }
+    }
+
+    /// Reads what is there, up to a socket's share of an iteration.
+    pub(super) fn readable(self: &Rc<Self>, key: SocketKey) {
+        self.read(key, READ_AT_ONCE);
+    }
+
+    fn read(self: &Rc<Self>, key: SocketKey, mut share: usize) {
+        #[cfg(feature = "tls")]
+        if !self.go_on_decrypting(key) {
+            return;
+        }
+        loop {
+            match self.look(key) {
+                Found::Data(data) => {
+                    let len = data.len();
+                    let mut bytes = self.reader.open(data);
+                    self.received(key, &mut bytes);
+                    share = share.saturating_sub(len);
+                    if share == 0 {
+                        drop(bytes);
+                        return self.read_later(key);
+                    }
+                }
+                Found::End => return self.ended(key),
+                Found::Nothing => return,
+            }
+        }
+    }
+
+    /// Takes the next bytes of a connection, if it is to be read.
+    fn look(&self, key: SocketKey) -> Found {
+        let state = &mut *self.state.borrow_mut();
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return Found::Nothing };
+        if socket.flags.has(Flags::PAUSED | Flags::ENDED | Flags::LOW_PRIORITY) {
+            return Found::Nothing;
+        }
+        let Some(id) = socket.net() else { return Found::Nothing };
+        #[cfg(feature = "tls")]
+        if socket.tls.as_ref().is_some_and(|session| session.is_handshaking()) {
+            if state.handshakes_left == 0 {
+                socket.flags.set(Flags::LOW_PRIORITY);
+                state.low_priority.push_back(key);
+                return Found::Nothing;
+            }
+            state.handshakes_left -= 1;
+        }
+        match net.tcp_recv(id) {
+            Ok(Some(data)) => {
+                state.metrics.bytes_in += data.len() as u64;
+                Found::Data(data)
+            }
+            Ok(None) => Found::End,
+            Err(_) => Found::Nothing,
+        }
+    }
+
+    /// Bytes came from the network.
+    #[inline]
+    fn received(self: &Rc<Self>, key: SocketKey, bytes: &mut [u8]) {
+        #[cfg(feature = "tls")]
+        if self.decrypt(key, bytes) {
+            return;
+        }
+        self.deliver(key, bytes);
+    }
+
+    /// Bytes for the program.
+    #[inline]
+    pub(super) fn deliver(self: &Rc<Self>, key: SocketKey, bytes: &mut [u8]) {
+        let handler = {
+            let mut state = self.state.borrow_mut();
+            state.metrics.callbacks += 1;
+            state.handler(key)
+        };
+        if let Some((handler, told)) = handler {
+            handler.data(self, told, bytes);
+        }
+    }
+
+    /// Reads a socket again in the next iteration.
+    pub(super) fn read_later(&self, key: SocketKey) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(socket) = state.sockets.get_mut(key)
+            && socket.flags.raise(Flags::AGAIN)
+        {
+            state.again.push_back(key);
+        }
+    }
+
+    /// The peer has ended its stream. If we had ended ours the connection is over. Otherwise it is the program's to close;
+    /// but with TLS a stream that ends is a connection that ends.
+    pub(super) fn ended(self: &Rc<Self>, key: SocketKey) {
+        let (handler, over) = {
+            let mut state = self.state.borrow_mut();
+            let Some(socket) = state.sockets.get_mut(key) else { return };
+            if !socket.flags.raise(Flags::ENDED) {
+                return;
+            }
+            #[cfg(feature = "tls")]
+            let over = socket.tls.is_some() || socket.flags.has(Flags::SHUT);
+            #[cfg(not(feature = "tls"))]
+            let over = socket.flags.has(Flags::SHUT);
+            (state.handler(key), over)
+        };
+        if over {
+            self.close(key, 0, None);
+        } else if let Some((handler, told)) = handler {
+            handler.end(self, told);
+        }
+    }
+
+    /// The connection is over: what came before that is told first.
+    fn broken(self: &Rc<Self>, key: SocketKey, id: TcpId) {
+        self.read(key, usize::MAX);
+        let reason = {
+            let mut state = self.state.borrow_mut();
+            let reason = state.net.as_ref().and_then(|net| net.tcp_error(id));
+            let Some(socket) = state.sockets.get_mut(key) else { return };
+            if socket.flags.has(Flags::CLOSED) {
+                return;
+            }
+            // Handshakes have no right to more time than the connection.
+            socket.error = socket.error.or(reason);
+            socket.error
+        };
+        self.close(key, 0, reason);
+    }
+
+    /// Closes a socket: everything about it ends, and `on_close` is called before this returns. What was written is still
+    /// delivered.
+    pub(in crate::usockets) fn close(self: &Rc<Self>, key: SocketKey, code: i32, reason: Option<SocketError>) {
+        let Some((handler, told)) = self.take_down(key, reason) else { return };
+        handler.close(self, told, code, reason);
+    }
+
+    /// Closes a socket that is not connected yet, without a word.
+    pub(in crate::usockets) fn close_connecting(self: &Rc<Self>, key: SocketKey) {
+        let connecting = {
+            let state = self.state.borrow();
+            state.sockets.get(key).is_some_and(|socket| !socket.flags.has(Flags::ESTABLISHED))
+        };
+        if connecting {
+            self.take_down(key, None);
+        }
+    }
+
+    /// Closes a socket, and says who is to be told. `None` if it was closed before.
+    pub(super) fn take_down(
+        &self,
+        key: SocketKey,
+        reason: Option<SocketError>,
+    ) -> Option<(Rc<dyn super::Handler>, super::Told)> {
+        let state = &mut *self.state.borrow_mut();
+        let handler = state.handler(key);
+        let socket = state.sockets.get_mut(key)?;
+        let at = socket.at;
+        if !socket.flags.raise(Flags::CLOSED) {
+            return None;
+        }
+        socket.error = socket.error.or(reason);
+        #[cfg(feature = "tls")]
+        let session = socket.tls.take();
+        match at {
+            Place::Nowhere => {}
+            Place::Resolving(ticket) => {
+                state.resolver.cancel(ticket);
+                state.resolving.remove(&ticket);
+            }
+            Place::Net(id) => {
+                state.connecting.remove(&key);
+                if let Some(net) = &mut state.net {
+                    #[cfg(feature = "tls")]
+                    super::secure::close(net, &mut state.lingering, id, session);
+                    #[cfg(not(feature = "tls"))]
+                    net.tcp_close(id);
+                }
+            }
+        }
+        state.clear_timeouts(key);
+        state.unlink(key);
+        state.closed.push(key);
+        state.metrics.closed += 1;
+        handler
+    }
+}
+
+impl State {
+    /// Whether a socket takes part in anything.
+    pub(super) fn is_open(&self, key: SocketKey) -> bool {
+        self.sockets.get(key).is_some_and(|socket| !socket.flags.has(Flags::CLOSED))
+    }
+}
+
+/// An address as its 4 or 16 bytes.
+fn address_bytes(peer: &SocketAddr) -> ([u8; 16], usize) {
+    let mut bytes = [0; 16];
+    match peer.ip() {
+        IpAddr::V4(ip) => {
+            bytes[..4].copy_from_slice(&ip.octets());
+            (bytes, 4)
+        }
+        IpAddr::V6(ip) => (ip.octets(), 16),
+    }
+}

@@ -1,0 +1,301 @@
+//! One iteration after the other, and the end.
+
+use super::records::{Flags, Place};
+use super::{Core, HANDSHAKES_AT_ONCE, LINGER, State};
+use crate::net::{Event, SocketError};
+use crate::usockets::UsError;
+use slotmap::SlotMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What the typed loop does around the core's work.
+pub(in crate::usockets) trait Hooks {
+    /// Before the iteration waits.
+    fn pre(&self);
+    /// Whether other threads, or callbacks, have asked for something.
+    fn has_deferred(&self) -> bool;
+    /// Runs what other threads have asked for, and says how much that was.
+    fn deferred(&self) -> Result<usize, UsError>;
+    /// When everything of the iteration is done, and closed sockets are gone.
+    fn post(&self);
+}
+
+/// Most events of one iteration: a network that always has another one must not keep timers waiting.
+const EVENTS_AT_ONCE: usize = 8192;
+
+impl Core {
+    /// Whether anything keeps the loop going: a socket, a listener or a timer.
+    pub(in crate::usockets) fn is_alive(&self) -> bool {
+        let state = self.state.borrow();
+        state.sockets.len() + state.listeners.len() + state.timers.len() + state.udp.len() > 0
+    }
+
+    /// One iteration. Waits for `timeout` at most; without one, for as long as nothing is to be done.
+    pub(in crate::usockets) fn turn(
+        self: &Rc<Self>,
+        timeout: Option<Duration>,
+        hooks: &dyn Hooks,
+    ) -> Result<(), UsError> {
+        {
+            let mut state = self.state.borrow_mut();
+            state.iteration += 1;
+            state.handshakes_left = HANDSHAKES_AT_ONCE;
+        }
+        hooks.pre();
+        self.wait(if hooks.has_deferred() { Some(Duration::ZERO) } else { timeout })?;
+        let begun = self.state.borrow().now;
+        let deferred = hooks.deferred()?;
+        self.resolved();
+        self.fire_timers();
+        self.handshakes();
+        self.events();
+        self.go_on();
+        self.sweep();
+        self.free_closed();
+        hooks.post();
+        let mut state = self.state.borrow_mut();
+        state.metrics.iterations += 1;
+        state.metrics.deferred += deferred as u64;
+        let busy = begun.elapsed();
+        state.metrics.busy.record(busy);
+        Ok(())
+    }
+
+    /// Waits for the network.
+    fn wait(&self, timeout: Option<Duration>) -> Result<(), UsError> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Some(net) = &mut state.net else { return Err(UsError::LoopNotRunning) };
+        let busy = !(state.again.is_empty()
+            && state.low_priority.is_empty()
+            && state.failed.is_empty()
+            && state.closed.is_empty());
+        let before = Instant::now();
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            let sweep = (!state.short.is_empty() || !state.long.is_empty()).then_some(state.next_sweep);
+            let due = [state.timers.next_deadline(), sweep].into_iter().flatten().min();
+            let due = due.map(|due| due.saturating_duration_since(before));
+            [due, timeout].into_iter().flatten().min()
+        };
+        net.poll(timeout).map_err(|error| UsError::NetworkOperation { operation: error.to_string() })?;
+        state.now = Instant::now();
+        state.metrics.waiting.record(state.now - before);
+        Ok(())
+    }
+
+    /// Names whose addresses are known now.
+    fn resolved(self: &Rc<Self>) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            let Some((ticket, result)) = state.resolver.finished() else { break };
+            let Some(mut pending) = state.resolving.remove(&ticket) else { continue };
+            let key = pending.socket;
+            match result {
+                Ok(addresses) => {
+                    pending.addresses = addresses.into_iter();
+                    state.fail(key, SocketError::HostUnreachable);
+                    state.try_next(pending);
+                }
+                Err(_) => {
+                    state.fail(key, SocketError::HostUnreachable);
+                    state.failed.push(key);
+                }
+            }
+        }
+    }
+
+    fn fire_timers(&self) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            let now = state.now;
+            let Some(id) = state.timers.expired(now) else { break };
+            let handler = state.timer_handlers.get(&id).cloned();
+            state.metrics.timers += 1;
+            drop(state);
+            if let Some(handler) = handler {
+                handler.fire();
+            }
+        }
+    }
+
+    fn events(self: &Rc<Self>) {
+        for _ in 0..EVENTS_AT_ONCE {
+            let event = self.state.borrow_mut().net.as_mut().and_then(crate::net::Net::next_event);
+            match event {
+                None => break,
+                Some(Event::Tcp(id, what)) => self.tcp_event(id, what),
+                Some(Event::Accept(id)) => self.accept_event(id),
+                Some(Event::Udp(id, what)) => {
+                    let handler = {
+                        let mut state = self.state.borrow_mut();
+                        state.metrics.events += 1;
+                        state.udp.iter().find(|udp| udp.id == id).map(|udp| udp.handler.clone())
+                    };
+                    if let Some(handler) = handler {
+                        handler.ready(self, what);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handshakes that waited for their turn, before new ones.
+    fn handshakes(self: &Rc<Self>) {
+        let waiting = self.state.borrow().low_priority.len();
+        for _ in 0..waiting {
+            let mut state = self.state.borrow_mut();
+            if state.handshakes_left == 0 {
+                break;
+            }
+            let Some(key) = state.low_priority.pop_front() else { break };
+            let Some(socket) = state.sockets.get_mut(key) else { continue };
+            socket.flags.clear(Flags::LOW_PRIORITY);
+            drop(state);
+            self.readable(key);
+        }
+    }
+
+    /// Sockets that are read without an event, and connects that failed at once. What is added meanwhile waits for the
+    /// next iteration.
+    fn go_on(self: &Rc<Self>) {
+        let again = self.state.borrow().again.len();
+        for _ in 0..again {
+            let key = self.state.borrow_mut().take_again();
+            if let Some(key) = key {
+                self.readable(key);
+            }
+        }
+        let failed = std::mem::take(&mut self.state.borrow_mut().failed);
+        for key in failed {
+            self.connect_failed(key);
+        }
+    }
+
+    /// Timeouts, every four seconds.
+    fn sweep(self: &Rc<Self>) {
+        {
+            let mut state = self.state.borrow_mut();
+            let now = Instant::now();
+            if state.next_sweep > now {
+                return;
+            }
+            state.count_sweep(now);
+        }
+        loop {
+            let due = {
+                let mut state = self.state.borrow_mut();
+                state.short.due().and_then(|index| state.timed_out(index))
+            };
+            let Some((handler, told)) = due else { break };
+            handler.timeout(self, told);
+        }
+        loop {
+            let due = {
+                let mut state = self.state.borrow_mut();
+                state.long.due().and_then(|index| state.timed_out(index))
+            };
+            let Some((handler, told)) = due else { break };
+            handler.long_timeout(self, told);
+        }
+    }
+
+    /// Frees the sockets closed in this iteration, with their user data.
+    fn free_closed(&self) {
+        loop {
+            let freed = {
+                let mut state = self.state.borrow_mut();
+                let Some(key) = state.closed.pop() else { break };
+                let handler = state.handler(key);
+                state.sockets.remove(key);
+                #[cfg(feature = "tls")]
+                state.tls_errors.remove(&key);
+                handler
+            };
+            if let Some((handler, told)) = freed {
+                handler.detach(told.place);
+            }
+        }
+    }
+
+    /// The loop is over: closes what is left without a word, delivers what closed connections owe, and lets go of
+    /// callbacks and user data.
+    pub(in crate::usockets) fn end(&self) {
+        let mut state = self.state.borrow_mut();
+        let Some(mut net) = state.net.take() else { return };
+        for (_, socket) in &state.sockets {
+            if let Place::Net(id) = socket.at
+                && !socket.flags.has(Flags::CLOSED)
+            {
+                net.tcp_close(id);
+            }
+        }
+        for (_, listener) in &state.listeners {
+            let _ = net.tcp_unlisten(listener.id);
+        }
+        for udp in &state.udp {
+            net.udp_close(udp.id);
+        }
+        #[cfg(feature = "tls")]
+        super::secure::deliver(&mut net, &mut state.lingering, LINGER);
+        let sockets = std::mem::replace(&mut state.sockets, SlotMap::with_key());
+        let contexts = std::mem::replace(&mut state.contexts, SlotMap::with_key());
+        let timers = std::mem::take(&mut state.timer_handlers);
+        let udp = std::mem::take(&mut state.udp);
+        state.listeners.clear();
+        state.closed.clear();
+        state.again.clear();
+        state.low_priority.clear();
+        state.failed.clear();
+        state.resolving.clear();
+        state.connecting.clear();
+        state.timers = crate::usockets::timers::Timers::new();
+        drop(state);
+        // With nothing borrowed: user data and callbacks may do anything when they are dropped.
+        for (_, socket) in &sockets {
+            if let Some(context) = contexts.get(socket.context) {
+                context.handler.detach(socket.place);
+            }
+        }
+        contexts.values().for_each(|context| context.handler.forget());
+        timers.values().for_each(|timer| timer.forget());
+        udp.iter().for_each(|udp| udp.handler.forget());
+        // Nothing can be told of a failure here: the program has no socket left that it could concern.
+        if !std::thread::panicking() {
+            let _ = net.drain(LINGER);
+        }
+    }
+}
+
+impl State {
+    fn take_again(&mut self) -> Option<super::SocketKey> {
+        let key = self.again.pop_front()?;
+        self.sockets.get_mut(key)?.flags.clear(Flags::AGAIN);
+        Some(key)
+    }
+
+    /// A sweep is due: time moves on by one, however late it is, and the phase stays.
+    fn count_sweep(&mut self, now: Instant) {
+        self.realign(now);
+        self.sweeps = self.sweeps.wrapping_add(1);
+        self.short.tick();
+        if self.sweeps.is_multiple_of(super::SWEEPS_PER_MINUTE) {
+            self.long.tick();
+        }
+    }
+
+    /// Sets the next sweep to the first of its phase that lies ahead.
+    pub(super) fn realign(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.next_sweep);
+        let missed = late.as_nanos() / super::SWEEP.as_nanos();
+        self.next_sweep += super::SWEEP * u32::try_from(missed + 1).unwrap_or(u32::MAX);
+    }
+
+    /// The socket at this index and who is told of its timeout.
+    fn timed_out(&mut self, index: u32) -> Option<(Rc<dyn super::Handler>, super::Told)> {
+        let key = *self.keys.get(index as usize)?;
+        self.metrics.timeouts += 1;
+        self.handler(key)
+    }
+}

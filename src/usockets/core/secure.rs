@@ -1,0 +1,239 @@
+//! TLS between a socket and its handler: ciphertext comes from the network and goes there, plaintext is the program's.
+//!
+//! A [`Session`] knows no network. It is fed with what came, stepped until it needs more, and what it has to say is sent
+//! after each step. Ciphertext that the network does not take waits in the session; nothing more is encrypted meanwhile, so
+//! at most a record or two wait. A socket that is closed leaves its session behind until the ciphertext has left.
+
+use super::records::Flags;
+use super::{ContextKey, Core, SocketKey, State};
+use crate::net::{Event, Net, Readiness, SocketError, TcpId};
+use crate::usockets::UsError;
+use crate::usockets::tls::{Session, Step};
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A closed connection whose last ciphertext has not left.
+pub(super) struct Lingering(Box<Session>);
+
+/// How a session's ciphertext fared.
+enum Sent {
+    All,
+    Some,
+}
+
+/// Gives the network what a session has to say.
+fn push(net: &mut Net, id: TcpId, session: &mut Session, more: bool) -> Sent {
+    while !session.outgoing().is_empty() {
+        let sent = if more { net.tcp_send_more(id, session.outgoing()) } else { net.tcp_send(id, session.outgoing()) };
+        match sent {
+            Ok(sent) => session.sent(sent),
+            // An event tells of room, or of the end.
+            Err(_) => return Sent::Some,
+        }
+    }
+    Sent::All
+}
+
+/// Closes a connection: at once, or when its ciphertext has left.
+pub(super) fn close(
+    net: &mut Net,
+    lingering: &mut HashMap<TcpId, Lingering>,
+    id: TcpId,
+    session: Option<Box<Session>>,
+) {
+    if let Some(mut session) = session
+        && net.tcp_error(id).is_none()
+    {
+        session.close_notify();
+        if let Sent::Some = push(net, id, &mut session, false) {
+            net.tcp_set_user(id, 0);
+            lingering.insert(id, Lingering(session));
+            return;
+        }
+    }
+    net.tcp_close(id);
+}
+
+/// Delivers ciphertext of closed connections, within a time.
+pub(super) fn deliver(net: &mut Net, lingering: &mut HashMap<TcpId, Lingering>, within: Duration) {
+    let end = Instant::now() + within;
+    while !lingering.is_empty() && Instant::now() < end {
+        if net.poll(Some(Duration::from_millis(10))).is_err() {
+            break;
+        }
+        while let Some(event) = net.next_event() {
+            if let Event::Tcp(id, what) = event {
+                linger_on(net, lingering, id, what);
+            }
+        }
+    }
+    for (id, _) in lingering.drain() {
+        net.tcp_close(id);
+    }
+}
+
+/// A connection that only lingers has room again, or is over.
+fn linger_on(net: &mut Net, lingering: &mut HashMap<TcpId, Lingering>, id: TcpId, what: Readiness) {
+    let Some(Lingering(session)) = lingering.get_mut(&id) else { return };
+    if what.contains(Readiness::CLOSED) || matches!(push(net, id, session, false), Sent::All) {
+        lingering.remove(&id);
+        net.tcp_close(id);
+    }
+}
+
+impl State {
+    /// An event of a connection that belongs to no socket.
+    pub(super) fn linger_on(&mut self, id: TcpId, what: Readiness) {
+        if let Some(net) = &mut self.net {
+            linger_on(net, &mut self.lingering, id, what);
+        }
+    }
+}
+
+impl Core {
+    /// The session of a connection to `host`, if the context's sockets have TLS.
+    pub(super) fn client_session(&self, context: ContextKey, host: &str) -> Result<Option<Box<Session>>, UsError> {
+        let Some(settings) = self.tls_of(context) else { return Ok(None) };
+        let session = Session::client(settings, host).map_err(|error| UsError::NetworkOperation {
+            operation: format!("cannot begin TLS with {host}: {error}"),
+        })?;
+        Ok(Some(Box::new(session)))
+    }
+
+    /// Sends ciphertext that waits, and says whether none is left (as of a socket without TLS).
+    pub(super) fn flush_ciphertext(&self, key: SocketKey) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return false };
+        let Some(id) = socket.net() else { return false };
+        let Some(session) = &mut socket.tls else { return true };
+        let Sent::All = push(net, id, session, false) else { return false };
+        if socket.flags.has(Flags::SHUT_LATER) {
+            socket.flags.clear(Flags::SHUT_LATER);
+            let _ = net.tcp_shutdown(id, Shutdown::Write);
+        }
+        true
+    }
+
+    /// Bytes came. Says whether they were ciphertext, and thus dealt with.
+    pub(super) fn decrypt(self: &Rc<Self>, key: SocketKey, cipher: &[u8]) -> bool {
+        {
+            let mut state = self.state.borrow_mut();
+            let Some(socket) = state.sockets.get_mut(key) else { return true };
+            let Some(session) = &mut socket.tls else {
+                // Closed by its own plaintext a moment ago, or never a TLS socket.
+                return socket.flags.has(Flags::CLOSED);
+            };
+            session.feed(cipher);
+        }
+        self.go_on_decrypting(key);
+        true
+    }
+
+    /// Deals with what a session has been fed with. Says whether the socket is to be read on.
+    pub(super) fn go_on_decrypting(self: &Rc<Self>, key: SocketKey) -> bool {
+        let mut plain = std::mem::take(&mut self.state.borrow_mut().plain);
+        let goes_on = self.step(key, &mut plain);
+        plain.clear();
+        self.state.borrow_mut().plain = plain;
+        goes_on
+    }
+
+    fn step(self: &Rc<Self>, key: SocketKey, plain: &mut Vec<u8>) -> bool {
+        loop {
+            plain.clear();
+            let step = {
+                let mut state = self.state.borrow_mut();
+                let Some(socket) = state.sockets.get_mut(key) else { return false };
+                if socket.flags.has(Flags::CLOSED | Flags::PAUSED) {
+                    return false;
+                }
+                let Some(session) = &mut socket.tls else { return true };
+                session.step(plain)
+            };
+            self.flush_ciphertext(key);
+            match step {
+                Ok(Step::More) => return true,
+                Ok(Step::Plain) => self.deliver(key, plain),
+                Ok(Step::Established) => {
+                    self.count(|metrics| metrics.tls_handshakes += 1);
+                    // What could not be written during the handshake can be written now.
+                    self.room(key);
+                }
+                Ok(Step::UnknownName(name)) => {
+                    let told = {
+                        let state = self.state.borrow();
+                        let context = state.sockets.get(key).map(|socket| socket.context);
+                        state.handler(key).zip(context)
+                    };
+                    if let Some(((handler, _), context)) = told {
+                        handler.server_name(self, context, &name);
+                    }
+                }
+                // TLS knows no connection that is open in one direction to any use: upstream closes, and so do we.
+                Ok(Step::PeerClosed) => {
+                    self.close(key, 0, None);
+                    return false;
+                }
+                Err(error) => {
+                    self.state.borrow_mut().tls_errors.insert(key, error.to_string().into());
+                    self.close(key, 0, Some(SocketError::ConnectionAborted));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Encrypts and sends. `None`: this socket has no TLS.
+    pub(super) fn encrypt(&self, key: SocketKey, bytes: &[u8], more: bool) -> Option<usize> {
+        let state = &mut *self.state.borrow_mut();
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return None };
+        let id = socket.net()?;
+        let session = socket.tls.as_mut()?;
+        if socket.flags.has(Flags::SHUT) || !socket.flags.has(Flags::ESTABLISHED) {
+            return Some(0);
+        }
+        let mut written = 0;
+        let mut room = matches!(push(net, id, session, false), Sent::All);
+        while room && written < bytes.len() {
+            let taken = session.write(&bytes[written..]);
+            if taken == 0 {
+                break;
+            }
+            written += taken;
+            let more = more || written < bytes.len();
+            room = matches!(push(net, id, session, more), Sent::All);
+        }
+        if written < bytes.len() {
+            socket.flags.set(Flags::WANTS_ROOM);
+            state.metrics.short_writes += 1;
+        }
+        state.metrics.bytes_out += written as u64;
+        Some(written)
+    }
+
+    /// Tells a TLS peer that our stream ends.
+    pub(super) fn say_goodbye(&self, key: SocketKey) {
+        let state = &mut *self.state.borrow_mut();
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return };
+        let Some(id) = socket.net() else { return };
+        if let Some(session) = &mut socket.tls
+            && !socket.flags.has(Flags::SHUT)
+        {
+            session.close_notify();
+            push(net, id, session, false);
+        }
+    }
+
+    /// What was wrong with a connection's TLS, until the socket is freed.
+    pub(in crate::usockets) fn tls_error(&self, key: SocketKey) -> Option<Box<str>> {
+        self.state.borrow().tls_errors.get(&key).cloned()
+    }
+
+    /// Asks a socket's session something.
+    pub(in crate::usockets) fn tls<R>(&self, key: SocketKey, ask: impl FnOnce(&Session) -> R) -> Option<R> {
+        let state = self.state.borrow();
+        state.sockets.get(key)?.tls.as_deref().map(ask)
+    }
+}
