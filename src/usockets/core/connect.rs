@@ -131,7 +131,7 @@ impl Core {
             }
             state.metrics.connect_errors += 1;
             let code = state.sockets.get(key).and_then(|socket| socket.error).map_or(0, errno);
-            state.handler(key).map(|(handler, told)| (handler, told, code))
+            state.tell(key).map(|(handler, told)| (handler, told, code))
         };
         if let Some((handler, told, code)) = told {
             handler.connect_error(self, told, code);

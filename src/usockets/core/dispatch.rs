@@ -62,7 +62,7 @@ impl Core {
             socket.flags.set(Flags::ESTABLISHED);
             socket.error = None;
             state.metrics.connected += 1;
-            state.handler(key)
+            state.tell(key)
         };
         // The client speaks first, whatever `on_open` does.
         #[cfg(feature = "tls")]
@@ -118,7 +118,7 @@ impl Core {
             };
             self.attach(key, &*handler);
             let (bytes, len) = address_bytes(&peer);
-            if let Some((handler, told)) = self.handler(key) {
+            if let Some((handler, told)) = self.tell(key) {
                 handler.open(self, told, false, &bytes[..len]);
             }
         }
@@ -132,8 +132,9 @@ impl Core {
         }
     }
 
-    pub(super) fn handler(&self, key: SocketKey) -> Option<(Rc<dyn super::Handler>, super::Told)> {
-        self.state.borrow().handler(key)
+    #[inline]
+    fn tell(&self, key: SocketKey) -> Option<(Rc<dyn super::Handler>, super::Told)> {
+        self.state.borrow_mut().tell(key)
     }
 
     /// There is room again.
@@ -149,7 +150,7 @@ impl Core {
                 return;
             }
             socket.flags.clear(Flags::WANTS_ROOM);
-            state.handler(key)
+            state.tell(key)
         };
         if let Some((handler, told)) = handler {
             handler.writable(self, told);
@@ -224,11 +225,7 @@ impl Core {
     /// Bytes for the program.
     #[inline]
     pub(super) fn deliver(self: &Rc<Self>, key: SocketKey, bytes: &mut [u8]) {
-        let handler = {
-            let mut state = self.state.borrow_mut();
-            state.metrics.callbacks += 1;
-            state.handler(key)
-        };
+        let handler = self.tell(key);
         if let Some((handler, told)) = handler {
             handler.data(self, told, bytes);
         }
@@ -257,7 +254,7 @@ impl Core {
             let over = socket.tls.is_some() || socket.flags.has(Flags::SHUT);
             #[cfg(not(feature = "tls"))]
             let over = socket.flags.has(Flags::SHUT);
-            (state.handler(key), over)
+            (state.tell(key), over)
         };
         if over {
             self.close(key, 0, None);
@@ -308,12 +305,13 @@ impl Core {
         reason: Option<SocketError>,
     ) -> Option<(Rc<dyn super::Handler>, super::Told)> {
         let state = &mut *self.state.borrow_mut();
-        let handler = state.handler(key);
-        let socket = state.sockets.get_mut(key)?;
-        let at = socket.at;
-        if !socket.flags.raise(Flags::CLOSED) {
+        if !state.is_open(key) {
             return None;
         }
+        let handler = state.tell(key);
+        let socket = state.sockets.get_mut(key)?;
+        socket.flags.set(Flags::CLOSED);
+        let at = socket.at;
         socket.error = socket.error.or(reason);
         #[cfg(feature = "tls")]
         let session = socket.tls.take();

@@ -227,9 +227,13 @@ impl Core {
     /// Closes all listeners and sockets of a context; each socket's `on_close` is called.
     pub(super) fn close_context(self: &Rc<Self>, context: ContextKey) {
         self.close_listeners(context);
-        loop {
-            let first = self.state.borrow().contexts.get(context).and_then(|context| context.first);
-            let Some(socket) = first else { break };
+        // Those that there are: `on_close` may well connect anew.
+        let sockets: Vec<_> = {
+            let state = self.state.borrow();
+            let first = state.contexts.get(context).and_then(|context| context.first);
+            std::iter::successors(first, |key| state.sockets.get(*key)?.next).collect()
+        };
+        for socket in sockets {
             self.close(socket, 0, None);
         }
     }
@@ -408,7 +412,13 @@ impl State {
         self.long.clear(index(key));
     }
 
-    /// The socket and who is told of it.
+    /// Who is to be told of something about a socket, which is counted.
+    fn tell(&mut self, key: SocketKey) -> Option<(Rc<dyn Handler>, Told)> {
+        self.metrics.callbacks += 1;
+        self.handler(key)
+    }
+
+    /// Who is told of a socket.
     fn handler(&self, key: SocketKey) -> Option<(Rc<dyn Handler>, Told)> {
         let socket = self.sockets.get(key)?;
         Some((self.contexts.get(socket.context)?.handler.clone(), socket.told(key)))

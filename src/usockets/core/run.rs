@@ -296,6 +296,6 @@ impl State {
     fn timed_out(&mut self, index: u32) -> Option<(Rc<dyn super::Handler>, super::Told)> {
         let key = *self.keys.get(index as usize)?;
         self.metrics.timeouts += 1;
-        self.handler(key)
+        self.tell(key)
     }
 }

@@ -163,9 +163,9 @@ impl Core {
                 }
                 Ok(Step::UnknownName(name)) => {
                     let told = {
-                        let state = self.state.borrow();
+                        let mut state = self.state.borrow_mut();
                         let context = state.sockets.get(key).map(|socket| socket.context);
-                        state.handler(key).zip(context)
+                        state.tell(key).zip(context)
                     };
                     if let Some(((handler, _), context)) = told {
                         handler.server_name(self, context, &name);
