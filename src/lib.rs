@@ -121,4 +121,7 @@ mod documents {
     #[cfg(all(target_os = "linux", feature = "net"))]
     #[doc = include_str!("../docs/net.md")]
     mod net {}
+    #[cfg(all(target_os = "linux", feature = "usockets"))]
+    #[doc = include_str!("../docs/usockets.md")]
+    mod usockets {}
 }
