@@ -110,6 +110,7 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 /// The code of the documents compiles.
 #[cfg(doctest)]
 mod documents {
+    #[cfg(all(target_os = "linux", feature = "usockets"))]
     #[doc = include_str!("../README.md")]
     mod readme {}
     #[cfg(all(target_os = "linux", feature = "dpdk"))]
