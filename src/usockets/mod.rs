@@ -20,6 +20,8 @@ mod socket;
 mod sweep;
 mod timer;
 mod timers;
+#[cfg(feature = "tls")]
+mod tls;
 mod typed;
 
 pub use crate::net::SocketError;
@@ -30,6 +32,9 @@ pub use metrics::{Histogram, Metrics};
 pub use options::SocketContextOptions;
 pub use socket::Socket;
 pub use timer::Timer;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tls::TlsError;
 
 /// Why there is no TLS.
 #[cfg(not(feature = "tls"))]

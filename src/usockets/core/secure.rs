@@ -1,6 +1,6 @@
 //! TLS between a socket and its handler: ciphertext comes from the network and goes there, plaintext is the program's.
 //!
-//! A [`Session`] knows no network. It is fed with what came, stepped until it needs more, and what it has to say is sent
+//! A [`Session`] knows no network. It is stepped with what came until it needs more, and what it has to say is sent
 //! after each step. Ciphertext that the network does not take waits in the session; nothing more is encrypted meanwhile, so
 //! at most a record or two wait. A socket that is closed leaves its session behind until the ciphertext has left.
 
@@ -119,30 +119,39 @@ impl Core {
     /// Bytes came. Says whether they were ciphertext, and thus dealt with.
     pub(super) fn decrypt(self: &Rc<Self>, key: SocketKey, cipher: &[u8]) -> bool {
         {
-            let mut state = self.state.borrow_mut();
-            let Some(socket) = state.sockets.get_mut(key) else { return true };
-            let Some(session) = &mut socket.tls else {
+            let state = self.state.borrow();
+            let Some(socket) = state.sockets.get(key) else { return true };
+            if socket.tls.is_none() {
                 // Closed by its own plaintext a moment ago, or never a TLS socket.
                 return socket.flags.has(Flags::CLOSED);
-            };
-            session.feed(cipher);
+            }
         }
-        self.go_on_decrypting(key);
+        self.decrypt_all(key, cipher);
         true
     }
 
-    /// Deals with what a session has been fed with. Says whether the socket is to be read on.
+    /// Deals with what a session has kept. Says whether the socket is to be read on.
     pub(super) fn go_on_decrypting(self: &Rc<Self>, key: SocketKey) -> bool {
+        self.decrypt_all(key, &[])
+    }
+
+    fn decrypt_all(self: &Rc<Self>, key: SocketKey, mut cipher: &[u8]) -> bool {
         let mut plain = std::mem::take(&mut self.state.borrow_mut().plain);
-        let goes_on = self.step(key, &mut plain);
+        let goes_on = self.step(key, &mut cipher, &mut plain);
         plain.clear();
-        self.state.borrow_mut().plain = plain;
+        let mut state = self.state.borrow_mut();
+        state.plain = plain;
+        // A callback has paused the socket: the rest is for later.
+        if !cipher.is_empty()
+            && let Some(session) = state.sockets.get_mut(key).and_then(|socket| socket.tls.as_mut())
+        {
+            session.feed(cipher);
+        }
         goes_on
     }
 
-    fn step(self: &Rc<Self>, key: SocketKey, plain: &mut Vec<u8>) -> bool {
+    fn step(self: &Rc<Self>, key: SocketKey, cipher: &mut &[u8], plain: &mut Vec<u8>) -> bool {
         loop {
-            plain.clear();
             let step = {
                 let mut state = self.state.borrow_mut();
                 let Some(socket) = state.sockets.get_mut(key) else { return false };
@@ -150,7 +159,7 @@ impl Core {
                     return false;
                 }
                 let Some(session) = &mut socket.tls else { return true };
-                session.step(plain)
+                session.step(cipher, plain)
             };
             self.flush_ciphertext(key);
             match step {
