@@ -273,6 +273,10 @@ impl Core {
             if socket.flags.has(Flags::CLOSED) {
                 return;
             }
+            // Both streams have ended in order, and what came before that waits to be read.
+            if reason.is_none() && socket.flags.has(Flags::PAUSED) && !socket.flags.has(Flags::ENDED) {
+                return;
+            }
             // Handshakes have no right to more time than the connection.
             socket.error = socket.error.or(reason);
             socket.error
