@@ -162,10 +162,10 @@ step_sanitizer() {
       *) name=$(basename "$file" .rs) ;;
     esac
     # net_descriptors uses up what LeakSanitizer needs at the end.
-    case $name in tools | http_on_stack | net_descriptors | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
+    case $name in tools | http_on_stack | usockets_examples | net_descriptors | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
   done
-  RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
-    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap,net --lib "${which[@]}"
+  NETHUNS_SOAK_CONNECTIONS=2000 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
+    +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap,usockets,usockets-udp --lib "${which[@]}"
 }
 
 step_netmap() {
