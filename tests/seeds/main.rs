@@ -6,3 +6,5 @@ mod common;
 #[cfg(all(target_os = "linux", feature = "dpdk"))]
 mod dpdk;
 mod packets;
+#[cfg(all(target_os = "linux", feature = "usockets"))]
+mod usockets;
