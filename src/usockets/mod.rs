@@ -2,6 +2,28 @@
 //!
 //! A loop belongs to one thread and owns everything that lives on it: sockets, listeners, timers, user data. What a
 //! program holds are names of them. Other threads reach a loop through its handle only.
+//!
+//! # What happens when
+//!
+//! One iteration: its number goes up · `on_pre` · the network is waited for · what was deferred · timers · handshakes that waited ·
+//! events · sockets that were resumed · timeouts · closed sockets are freed · `on_post`.
+//!
+//! | what happens | what is called |
+//! |---|---|
+//! | a connection is accepted | `on_pre_open(peer)`, and unless that refuses `on_open(socket, false, ip)`; `ip` has 4 or 16 bytes |
+//! | a connection that we opened stands | `on_open(socket, true, [])`; with TLS before the handshake |
+//! | it cannot be opened: no such host, refused, unreachable | `on_connect_error(socket, errno)` from the loop, never from within `connect`; then the socket is gone without `on_close`. The host's other addresses were tried before |
+//! | bytes come | `on_data`, straight from the frame they came in; 512 KiB at most from one socket, then the others |
+//! | a write is cut short | once there is room, `on_writable`, once |
+//! | the peer ends its stream | `on_end`; our side goes on until it is closed. If our side was shut down: `on_close(0)` instead. With TLS always `on_close(0)` |
+//! | the peer resets, or does not answer any more | `on_data` for what came before, then `on_close(socket, 0, Some(reason))` |
+//! | `close(code)` | `on_close(socket, code, None)`, before `close` returns. What was written is still delivered |
+//! | the time of `set_timeout` is over | `on_timeout`, once: in sweeps of four seconds, up to one sweep early; 956 s at most. `set_long_timeout`: minutes, 239 at most |
+//! | a callback closes, connects, adopts, sets callbacks | allowed everywhere. Calls nest, but a callback that is running is not entered again: what is closed within `on_close` is told when that returns |
+//! | `defer` from any thread | run in the next iteration. What was deferred before `run` keeps it from returning at once |
+//! | nothing is left: no socket, listener, timer | `run` returns |
+//!
+//! `tests/usockets` checks these one by one, on both networks.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
