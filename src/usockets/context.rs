@@ -3,8 +3,8 @@
 use super::core::{ContextKey, Core, ListenKey};
 use super::event_loop::{Inner, LoopMut};
 use super::socket::Socket;
-use super::typed::Typed;
-use super::{SocketContextOptions, UsError};
+use super::typed::{Factory, Typed};
+use super::{Received, SocketContextOptions, UsError};
 use crate::net::SocketError;
 use std::fmt;
 use std::marker::PhantomData;
@@ -99,7 +99,13 @@ impl<const SSL: bool, T, S> SocketContext<SSL, T, S> {
     }
 
     /// Bytes came, at least one. They lie where the network has put them, and may be changed.
-    pub fn on_data(&self, callback: impl FnMut(&mut Socket<SSL, S>, &mut [u8]) + 'static) {
+    pub fn on_data(&self, mut callback: impl FnMut(&mut Socket<SSL, S>, &mut [u8]) + 'static) {
+        self.on_received(move |socket, received| callback(socket, received));
+    }
+
+    /// The same in the place of [`on_data`](Self::on_data), for programs that want to write around the bytes too: see
+    /// [`Received::with_padding`].
+    pub fn on_received(&self, callback: impl FnMut(&mut Socket<SSL, S>, &mut Received<'_>) + 'static) {
         self.inner.typed.data.set(Some(Box::new(callback)));
     }
 
@@ -138,6 +144,26 @@ impl<const SSL: bool, T, S> SocketContext<SSL, T, S> {
     /// Makes the user data of sockets that come from now on.
     pub fn set_ext_factory(&self, make: impl FnMut() -> S + 'static) {
         self.inner.typed.make.set(Some(Box::new(make)));
+    }
+
+    /// The same for the sockets of one listener of this context, in the place of the context's.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketContextExtNull`](UsError::SocketContextExtNull) if it is closed, or another context's.
+    pub fn set_ext_factory_for(
+        &self,
+        listener: &ListenSocket<SSL, T>,
+        make: impl FnMut() -> S + 'static,
+    ) -> Result<(), UsError> {
+        let owner = self.core().listener_context(listener.key);
+        if !Rc::ptr_eq(&listener.core, self.core()) || owner != Some(self.inner.key) {
+            return Err(UsError::SocketContextExtNull);
+        }
+        let factory = Factory::new();
+        factory.set(Some(Box::new(make)));
+        self.core().set_factory(listener.key, Rc::new(factory));
+        Ok(())
     }
 
     /// Listens on an address of this machine (`host` as a literal or a name; empty is every address) and a port (0: any free

@@ -50,6 +50,7 @@ pub(super) struct Inner<T: 'static> {
     defers: Cell<bool>,
     pre: OnLoop<T>,
     post: OnLoop<T>,
+    wakeup: OnLoop<T>,
 }
 
 impl<T> Hooks for Rc<Inner<T>> {
@@ -62,6 +63,9 @@ impl<T> Hooks for Rc<Inner<T>> {
     }
 
     fn deferred(&self) -> Result<usize, UsError> {
+        if self.queue.take_call() {
+            self.wakeup.call(|f| f(LoopMut { inner: self }));
+        }
         if !self.has_deferred() {
             return Ok(0);
         }
@@ -181,6 +185,7 @@ impl<T> Loop<T> {
             defers: Cell::new(true),
             pre: Callback::new(),
             post: Callback::new(),
+            wakeup: Callback::new(),
         };
         Ok(Self { inner: Rc::new(inner) })
     }
@@ -248,6 +253,12 @@ impl<T> Loop<T> {
         self.inner.post.set(Some(Box::new(callback)));
     }
 
+    /// Calls this in every iteration before which [`LoopHandle::wake`] was called, once however often that was, and before
+    /// what was deferred is run.
+    pub fn on_wakeup(&self, callback: impl FnMut(LoopMut<'_, T>) + 'static) {
+        self.inner.wakeup.set(Some(Box::new(callback)));
+    }
+
     /// Figures of the loop so far.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -258,6 +269,23 @@ impl<T> Loop<T> {
     #[must_use]
     pub fn iteration_number(&self) -> u64 {
         self.inner.core.iteration()
+    }
+
+    /// Whether anything keeps the loop running: a socket (a closed one too, until its iteration ends), a listener or a timer.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.inner.core.is_alive()
+    }
+
+    /// Delivers what closed connections owe their peers, for so long at most, and returns whether that was everything. No
+    /// callback is called; what happens meanwhile is told by the next iteration. For programs that [step](Self::step) a
+    /// loop and end without dropping it: dropping does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkOperation`](UsError::NetworkOperation) if the network itself fails.
+    pub fn drain(&self, timeout: Duration) -> Result<bool, UsError> {
+        self.inner.core.drain(timeout)
     }
 
     /// One iteration, which waits for `timeout` at most; without one, until something is to be done. Returns whether
@@ -309,6 +337,7 @@ impl<T> Drop for Loop<T> {
         self.inner.core.end();
         self.inner.pre.set(None);
         self.inner.post.set(None);
+        self.inner.wakeup.set(None);
         let ext = self.inner.ext.try_borrow_mut().map(|mut ext| ext.take());
         drop(ext);
     }
@@ -361,6 +390,18 @@ impl<'a, T> LoopMut<'a, T> {
         options: SocketContextOptions,
     ) -> Result<SocketContext<SSL, T, S>, UsError> {
         SocketContext::new(self.inner, options, Box::new(S::default))
+    }
+
+    /// Lets the time of the timeouts move on by a sweep (four seconds), and calls what is due. The loop does so by itself;
+    /// this is for tests that do not want to wait (`us_internal_timer_sweep`).
+    pub fn sweep(&self) {
+        self.inner.core.sweep_now();
+    }
+
+    /// Whether anything keeps the loop running, as [`Loop::is_alive`].
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.inner.core.is_alive()
     }
 
     /// Runs this in the next iteration.

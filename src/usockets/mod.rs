@@ -37,6 +37,7 @@ mod ext;
 mod metrics;
 mod options;
 mod queue;
+mod received;
 mod resolve;
 mod socket;
 mod sweep;
@@ -52,6 +53,7 @@ pub use error::UsError;
 pub use event_loop::{Loop, LoopCallback, LoopHandle, LoopMut};
 pub use metrics::{Histogram, Metrics};
 pub use options::SocketContextOptions;
+pub use received::Received;
 pub use socket::Socket;
 pub use timer::Timer;
 #[cfg(feature = "tls")]

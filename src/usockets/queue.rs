@@ -53,6 +53,8 @@ pub(super) struct Shared<C, W> {
     /// The thread that runs the loop, see [`this_thread`]; 0: none does.
     thread: AtomicU64,
     ended: AtomicBool,
+    /// Whether [`wake`](Self::wake) was called since the loop looked last.
+    called: AtomicBool,
     waker: W,
 }
 
@@ -64,6 +66,7 @@ impl<C: Send, W: Wake> Shared<C, W> {
             work: AtomicBool::new(false),
             thread: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             waker,
         }
     }
@@ -120,7 +123,14 @@ impl<C: Send, W: Wake> Shared<C, W> {
 
     /// Ends the loop's wait, or its next one.
     pub(super) fn wake(&self) {
+        self.called.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// For the loop: whether [`wake`](Self::wake) was called since this was last asked, however often.
+    #[inline]
+    pub(super) fn take_call(&self) -> bool {
+        self.called.load(Ordering::Relaxed) && self.called.swap(false, Ordering::AcqRel)
     }
 
     /// The loop begins to run on the calling thread.

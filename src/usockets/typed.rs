@@ -3,8 +3,10 @@
 use super::callback::Callback;
 use super::core::{ContextKey, Core, Handler, SocketKey, Told};
 use super::ext::Pages;
+use super::received::Received;
 use super::socket::Socket;
 use crate::net::SocketError;
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,17 +15,20 @@ use std::rc::Rc;
 /// A callback that is told of a socket.
 type OnSocket<const SSL: bool, S> = Callback<dyn FnMut(&mut Socket<SSL, S>)>;
 
+/// What makes user data.
+pub(super) type Factory<S> = Callback<dyn FnMut() -> S>;
+
 /// The callbacks and the user data of a context.
 // The signatures are what a reader looks for here.
 #[allow(clippy::type_complexity)]
 pub(super) struct Typed<const SSL: bool, S: 'static> {
     pub(super) pages: Pages<S>,
     /// Makes the user data of accepted connections, and of those opened without any.
-    pub(super) make: Callback<dyn FnMut() -> S>,
+    pub(super) make: Factory<S>,
     pub(super) pre_open: Callback<dyn FnMut(SocketAddr) -> bool>,
     pub(super) open: Callback<dyn FnMut(&mut Socket<SSL, S>, bool, &[u8])>,
     pub(super) close: Callback<dyn FnMut(&mut Socket<SSL, S>, i32, Option<SocketError>)>,
-    pub(super) data: Callback<dyn FnMut(&mut Socket<SSL, S>, &mut [u8])>,
+    pub(super) data: Callback<dyn FnMut(&mut Socket<SSL, S>, &mut Received<'_>)>,
     pub(super) writable: OnSocket<SSL, S>,
     pub(super) timeout: OnSocket<SSL, S>,
     pub(super) long_timeout: OnSocket<SSL, S>,
@@ -74,8 +79,9 @@ impl<const SSL: bool, S> Typed<SSL, S> {
 }
 
 impl<const SSL: bool, S> Handler for Typed<SSL, S> {
-    fn attach(&self, socket: SocketKey) -> u32 {
+    fn attach(&self, socket: SocketKey, make: Option<&dyn Any>) -> u32 {
         let given = self.given.borrow_mut().take();
+        let given = given.or_else(|| make?.downcast_ref::<Factory<S>>()?.call(|f| f()));
         // A factory that opens connections itself has none left for them: their sockets have no user data.
         match given.or_else(|| self.make.call(|f| f())) {
             Some(data) => self.pages.put(socket, data),
@@ -112,7 +118,7 @@ impl<const SSL: bool, S> Handler for Typed<SSL, S> {
     }
 
     #[inline]
-    fn data(&self, core: &Rc<Core>, told: Told, bytes: &mut [u8]) {
+    fn data(&self, core: &Rc<Core>, told: Told, bytes: &mut Received<'_>) {
         if let Some(mut socket) = self.name(core, told) {
             self.data.call(|f| f(&mut socket, bytes));
         }

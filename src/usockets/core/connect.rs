@@ -5,6 +5,7 @@ use super::{ContextKey, Core, ListenKey, Pending, SocketKey, State};
 use crate::net::{ConnectOptions, ListenOptions, SocketError, SocketOptions, TcpId};
 use crate::usockets::UsError;
 use crate::usockets::resolve;
+use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ impl Core {
         let mut refused = SocketError::InvalidAddress;
         for address in addresses {
             match net.tcp_listen(address, &options) {
-                Ok(id) => return Ok(state.listeners.insert(Listener { id, context })),
+                Ok(id) => return Ok(state.listeners.insert(Listener { id, context, make: None })),
                 Err(error) => refused = error,
             }
         }
@@ -46,11 +47,28 @@ impl Core {
         state.net.as_ref()?.tcp_listener_addr(state.listeners.get(key)?.id).ok()
     }
 
+    /// Whose listener it is.
+    pub(in crate::usockets) fn listener_context(&self, key: ListenKey) -> Option<ContextKey> {
+        Some(self.state.borrow().listeners.get(key)?.context)
+    }
+
+    /// Says what makes the user data of a listener's sockets, in the types of its context's handler.
+    pub(in crate::usockets) fn set_factory(&self, key: ListenKey, make: Rc<dyn Any>) {
+        let mut state = self.state.borrow_mut();
+        let old = state.listeners.get_mut(key).and_then(|listener| listener.make.replace(make));
+        drop(state);
+        drop(old);
+    }
+
     pub(in crate::usockets) fn close_listener(&self, key: ListenKey) {
-        let state = &mut *self.state.borrow_mut();
-        if let (Some(listener), Some(net)) = (state.listeners.remove(key), &mut state.net) {
+        let mut state = self.state.borrow_mut();
+        let closed = state.listeners.remove(key);
+        if let (Some(listener), Some(net)) = (&closed, &mut state.net) {
             let _ = net.tcp_unlisten(listener.id);
         }
+        // With nothing borrowed: its factory may hold anything.
+        drop(state);
+        drop(closed);
     }
 
     /// Begins to connect; the name is resolved elsewhere, if it is one.
@@ -80,7 +98,7 @@ impl Core {
         #[cfg(feature = "tls")]
         let session = self.client_session(context, host)?;
         let key = self.state.borrow_mut().insert(context, Place::Nowhere).ok_or(UsError::SocketContextExtNull)?;
-        self.attach(key, &*handler);
+        self.attach(key, &*handler, None);
         let state = &mut *self.state.borrow_mut();
         #[cfg(feature = "tls")]
         if let Some(socket) = state.sockets.get_mut(key) {

@@ -3,7 +3,9 @@
 use super::records::{Flags, Listener, Place};
 use super::{Core, READ_AT_ONCE, SocketKey, State};
 use crate::net::{Data, ListenerId, Readiness, SocketError, TcpId};
+use crate::usockets::Received;
 use slotmap::KeyData;
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -75,13 +77,12 @@ impl Core {
     /// Connections wait at a listener.
     pub(super) fn accept_event(self: &Rc<Self>, id: ListenerId) {
         loop {
-            let (tcp, peer, context, handler) = {
+            let (tcp, peer, context, handler, make) = {
                 let state = &mut *self.state.borrow_mut();
                 let Some(net) = &mut state.net else { return };
                 // Closed by a callback, perhaps that of the connection before.
-                let Some(Listener { context, .. }) = state.listeners.values().find(|listener| listener.id == id) else {
-                    return;
-                };
+                let listener = state.listeners.values().find(|listener| listener.id == id);
+                let Some(Listener { context, make, .. }) = listener else { return };
                 let Some(handler) = state.contexts.get(*context).map(|context| context.handler.clone()) else { return };
                 let Ok(tcp) = net.tcp_accept(id) else { return };
                 state.metrics.events += 1;
@@ -89,7 +90,7 @@ impl Core {
                     net.tcp_close(tcp);
                     continue;
                 };
-                (tcp, peer, *context, handler)
+                (tcp, peer, *context, handler, make.clone())
             };
             if !handler.pre_open(peer) {
                 let _ = self.with_net(|net| net.tcp_abort(tcp));
@@ -116,7 +117,7 @@ impl Core {
                 state.metrics.accepted += 1;
                 key
             };
-            self.attach(key, &*handler);
+            self.attach(key, &*handler, make.as_deref());
             let (bytes, len) = address_bytes(&peer);
             if let Some((handler, told)) = self.tell(key) {
                 handler.open(self, told, false, &bytes[..len]);
@@ -125,8 +126,8 @@ impl Core {
     }
 
     /// Makes the user data of a socket.
-    pub(super) fn attach(&self, key: SocketKey, handler: &dyn super::Handler) {
-        let place = handler.attach(key);
+    pub(super) fn attach(&self, key: SocketKey, handler: &dyn super::Handler, make: Option<&dyn Any>) {
+        let place = handler.attach(key, make);
         if let Some(socket) = self.state.borrow_mut().sockets.get_mut(key) {
             socket.place = place;
         }
@@ -171,7 +172,7 @@ impl Core {
             match self.look(key) {
                 Found::Data(data) => {
                     let len = data.len();
-                    let mut bytes = self.reader.open(data);
+                    let mut bytes = Received::new(self.reader.open(data), &self.scratch);
                     self.received(key, &mut bytes);
                     share = share.saturating_sub(len);
                     if share == 0 {
@@ -214,7 +215,7 @@ impl Core {
 
     /// Bytes came from the network.
     #[inline]
-    fn received(self: &Rc<Self>, key: SocketKey, bytes: &mut [u8]) {
+    fn received(self: &Rc<Self>, key: SocketKey, bytes: &mut Received<'_>) {
         #[cfg(feature = "tls")]
         if self.decrypt(key, bytes) {
             return;
@@ -224,7 +225,7 @@ impl Core {
 
     /// Bytes for the program.
     #[inline]
-    pub(super) fn deliver(self: &Rc<Self>, key: SocketKey, bytes: &mut [u8]) {
+    pub(super) fn deliver(self: &Rc<Self>, key: SocketKey, bytes: &mut Received<'_>) {
         let handler = self.tell(key);
         if let Some((handler, told)) = handler {
             handler.data(self, told, bytes);

@@ -25,6 +25,7 @@ pub(super) use run::Hooks;
 
 use super::UsError;
 use super::metrics::Metrics;
+use super::received::Scratch;
 use super::resolve::{Resolver, Ticket};
 use super::sweep::Wheel;
 use super::timers::{TimerId, Timers};
@@ -59,6 +60,8 @@ pub(super) struct Core {
     reader: Reader,
     /// What the network is called.
     name: Box<str>,
+    /// For received bytes that have to be copied.
+    scratch: Scratch,
 }
 
 /// What a loop consists of.
@@ -131,6 +134,7 @@ impl Core {
         Ok(Rc::new(Self {
             reader: net.reader(),
             name: net.name().into(),
+            scratch: Scratch::default(),
             state: RefCell::new(State {
                 net: Some(net),
                 sockets: SlotMap::with_key(),
@@ -240,14 +244,19 @@ impl Core {
 
     /// Ends the listeners of a context.
     pub(super) fn close_listeners(&self, context: ContextKey) {
+        let mut closed = Vec::new();
         let State { net, listeners, .. } = &mut *self.state.borrow_mut();
         listeners.retain(|_, listener| {
             let stays = listener.context != context;
-            if !stays && let Some(net) = net {
-                let _ = net.tcp_unlisten(listener.id);
+            if !stays {
+                if let Some(net) = net {
+                    let _ = net.tcp_unlisten(listener.id);
+                }
+                closed.extend(listener.make.take());
             }
             stays
         });
+        // `closed` was declared first, so factories are dropped when nothing is borrowed any more.
     }
 
     /// Removes a context whose sockets are closed.

@@ -2,10 +2,12 @@
 
 use super::Core;
 use crate::net::{ListenerId, Readiness, SocketError, TcpId, UdpId};
+use crate::usockets::Received;
 use crate::usockets::resolve::Ticket;
 #[cfg(feature = "tls")]
 use crate::usockets::tls;
 use slotmap::new_key_type;
+use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -21,8 +23,9 @@ new_key_type! {
 /// What the layer above does about events of a context's sockets. The core calls it with nothing borrowed: whatever it
 /// calls in turn may change everything.
 pub(in crate::usockets) trait Handler {
-    /// Makes user data for a socket, and says where it lies.
-    fn attach(&self, socket: SocketKey) -> u32;
+    /// Makes user data for a socket, and says where it lies. `make` is the factory of the listener that it came from, if
+    /// that has one.
+    fn attach(&self, socket: SocketKey, make: Option<&dyn Any>) -> u32;
     /// Drops the user data of a socket.
     fn detach(&self, place: u32);
     /// Whether a connection from there is welcome.
@@ -32,7 +35,7 @@ pub(in crate::usockets) trait Handler {
     /// A connection is over. `socket` is valid until the iteration ends.
     fn close(&self, core: &Rc<Core>, socket: Told, code: i32, reason: Option<SocketError>);
     /// Bytes came.
-    fn data(&self, core: &Rc<Core>, socket: Told, bytes: &mut [u8]);
+    fn data(&self, core: &Rc<Core>, socket: Told, bytes: &mut Received<'_>);
     /// There is room again after a write was cut short.
     fn writable(&self, core: &Rc<Core>, socket: Told);
     /// The peer has ended its stream.
@@ -162,6 +165,8 @@ impl Socket {
 pub(super) struct Listener {
     pub(super) id: ListenerId,
     pub(super) context: ContextKey,
+    /// What makes the user data of its sockets, in the types of the context's handler; otherwise the context's does.
+    pub(super) make: Option<Rc<dyn Any>>,
 }
 
 /// A context.

@@ -14,7 +14,7 @@ pub(in crate::usockets) trait Hooks {
     fn pre(&self);
     /// Whether other threads, or callbacks, have asked for something.
     fn has_deferred(&self) -> bool;
-    /// Runs what other threads have asked for, and says how much that was.
+    /// Tells of wake-ups, runs what other threads have asked for, and says how much that was.
     fn deferred(&self) -> Result<usize, UsError>;
     /// When everything of the iteration is done, and closed sockets are gone.
     fn post(&self);
@@ -181,8 +181,14 @@ impl Core {
             if state.next_sweep > now {
                 return;
             }
-            state.count_sweep(now);
+            state.realign(now);
         }
+        self.sweep_now();
+    }
+
+    /// A sweep, whatever the time is: that of the timeouts moves on by one.
+    pub(in crate::usockets) fn sweep_now(self: &Rc<Self>) {
+        self.state.borrow_mut().count_sweep();
         loop {
             let due = {
                 let mut state = self.state.borrow_mut();
@@ -219,6 +225,21 @@ impl Core {
         }
     }
 
+    /// Delivers what closed connections owe, within a time, and says whether that was everything. Nothing is told meanwhile.
+    pub(in crate::usockets) fn drain(&self, within: Duration) -> Result<bool, UsError> {
+        let state = &mut *self.state.borrow_mut();
+        let Some(net) = &mut state.net else { return Ok(true) };
+        #[cfg(feature = "tls")]
+        let within = {
+            let begun = Instant::now();
+            if !super::secure::push_all(net, &mut state.lingering, within)? {
+                return Ok(false);
+            }
+            within.saturating_sub(begun.elapsed())
+        };
+        net.drain(within).map_err(|error| UsError::NetworkOperation { operation: error.to_string() })
+    }
+
     /// The loop is over: closes what is left without a word, delivers what closed connections owe, and lets go of
     /// callbacks and user data.
     pub(in crate::usockets) fn end(&self) {
@@ -243,7 +264,7 @@ impl Core {
         let contexts = std::mem::replace(&mut state.contexts, SlotMap::with_key());
         let timers = std::mem::take(&mut state.timer_handlers);
         let udp = std::mem::take(&mut state.udp);
-        state.listeners.clear();
+        let listeners = std::mem::replace(&mut state.listeners, SlotMap::with_key());
         state.closed.clear();
         state.again.clear();
         state.low_priority.clear();
@@ -261,6 +282,7 @@ impl Core {
         contexts.values().for_each(|context| context.handler.forget());
         timers.values().for_each(|timer| timer.forget());
         udp.iter().for_each(|udp| udp.handler.forget());
+        drop(listeners);
         // Nothing can be told of a failure here: the program has no socket left that it could concern.
         if !std::thread::panicking() {
             let _ = net.drain(LINGER);
@@ -275,9 +297,8 @@ impl State {
         Some(key)
     }
 
-    /// A sweep is due: time moves on by one, however late it is, and the phase stays.
-    fn count_sweep(&mut self, now: Instant) {
-        self.realign(now);
+    /// Time moves on by one sweep, however late it is.
+    fn count_sweep(&mut self) {
         self.sweeps = self.sweeps.wrapping_add(1);
         self.short.tick();
         if self.sweeps.is_multiple_of(super::SWEEPS_PER_MINUTE) {

@@ -7,8 +7,8 @@
 use super::records::Flags;
 use super::{ContextKey, Core, SocketKey, State};
 use crate::net::{Event, Net, Readiness, SocketError, TcpId};
-use crate::usockets::UsError;
 use crate::usockets::tls::{Session, Step};
+use crate::usockets::{Received, UsError};
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -71,6 +71,33 @@ pub(super) fn deliver(net: &mut Net, lingering: &mut HashMap<TcpId, Lingering>, 
     }
     for (id, _) in lingering.drain() {
         net.tcp_close(id);
+    }
+}
+
+/// Delivers ciphertext of closed connections, within a time, and leaves all events where they are. Says whether that was
+/// everything.
+pub(super) fn push_all(
+    net: &mut Net,
+    lingering: &mut HashMap<TcpId, Lingering>,
+    within: Duration,
+) -> Result<bool, UsError> {
+    let end = Instant::now() + within;
+    loop {
+        lingering.retain(|id, Lingering(session)| {
+            let stays = net.tcp_error(*id).is_none() && matches!(push(net, *id, session, false), Sent::Some);
+            if !stays {
+                net.tcp_close(*id);
+            }
+            stays
+        });
+        if lingering.is_empty() || Instant::now() >= end {
+            return Ok(lingering.is_empty());
+        }
+        let turn = net.poll(Some(Duration::from_millis(1)));
+        // Events that are left keep a poll from waiting.
+        if turn.map_err(|error| UsError::NetworkOperation { operation: error.to_string() })?.events {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 
@@ -164,7 +191,7 @@ impl Core {
             self.flush_ciphertext(key);
             match step {
                 Ok(Step::More) => return true,
-                Ok(Step::Plain) => self.deliver(key, plain),
+                Ok(Step::Plain) => self.deliver(key, &mut Received::plain(plain, &self.scratch)),
                 Ok(Step::Established) => {
                     self.count(|metrics| metrics.tls_handshakes += 1);
                     // What could not be written during the handshake can be written now.
