@@ -7,6 +7,7 @@ mod common;
 
 mod adopt;
 mod defer;
+mod embedding;
 mod end;
 mod errors;
 mod flow;
@@ -160,6 +161,13 @@ on_every_network! {
         of_contexts
         of_sockets
         all_say_something;
+    embedding:
+        there_is_room_around_what_is_received
+        the_last_of_two_data_callbacks_counts
+        a_listener_has_a_factory_of_its_own
+        wake_ups_are_told_once
+        a_sweep_can_be_had_at_once
+        a_loop_says_whether_it_is_alive_and_drains;
     wire:
         much_goes_both_ways
         what_was_written_before_a_close_arrives
