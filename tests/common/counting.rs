@@ -10,6 +10,7 @@ pub struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
 /// How often the calling thread has allocated.
@@ -17,14 +18,22 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.with(Cell::get)
 }
 
+/// How many bytes the calling thread has allocated and nobody on it has freed.
+#[allow(dead_code, reason = "most tests count allocations only")]
+pub fn bytes() -> i64 {
+    BYTES.with(Cell::get)
+}
+
 // SAFETY: everything is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        let _ = BYTES.try_with(|n| n.set(n.get() + layout.size() as i64));
         // SAFETY: as the caller vouches.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        let _ = BYTES.try_with(|n| n.set(n.get() - layout.size() as i64));
         // SAFETY: as the caller vouches.
         unsafe { System.dealloc(at, layout) }
     }

@@ -1,6 +1,6 @@
 //! Why a session ended.
 
-use rustls::{Error, InvalidMessage};
+use rustls::{CertificateError, Error, InvalidMessage};
 
 /// Why a TLS connection could not be made, or had to be broken.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum TlsError {
 impl From<Error> for TlsError {
     fn from(error: Error) -> Self {
         match error {
-            Error::InvalidCertificate(reason) => Self::Certificate(reason.to_string()),
+            Error::InvalidCertificate(reason) => Self::Certificate(certificate(&reason)),
             Error::NoCertificatesPresented => Self::Certificate("it shows none".into()),
             Error::UnsupportedNameType => Self::Certificate("it is for a name of an unknown type".into()),
             Error::InvalidCertRevocationList(reason) => Self::Certificate(format!("{reason:?}")),
@@ -59,4 +59,19 @@ impl From<Error> for TlsError {
             other => Self::Internal(other.to_string()),
         }
     }
+}
+
+/// What is wrong with a certificate.
+pub(super) fn certificate(reason: &CertificateError) -> String {
+    let words = match reason {
+        CertificateError::UnknownIssuer => {
+            "its issuer is not trusted, or a certificate between it and a trusted one is missing"
+        }
+        CertificateError::BadSignature => "a signature on it, or made with its key, is wrong",
+        CertificateError::BadEncoding => "it is malformed",
+        CertificateError::Other(other) => return other.to_string(),
+        // The others have words of their own.
+        other => return other.to_string(),
+    };
+    words.into()
 }

@@ -38,6 +38,8 @@ mod pem;
 mod record;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod verify;
 mod waiting;

@@ -118,9 +118,8 @@ impl Key {
         associated
     }
 
-    /// Protects a record of at most [`MAX_PLAIN`] bytes and appends it to what waits to be sent.
+    /// Protects a record, of at most [`MAX_PLAIN`] bytes if the peer is to take it, and appends it to what waits to be sent.
     pub(super) fn seal(&mut self, kind: u8, plain: &[u8], out: &mut Waiting, settings: &Settings) {
-        debug_assert!(plain.len() <= MAX_PLAIN);
         let (nonce, explicit) = (self.nonce(), self.explicit());
         let body = explicit + plain.len() + usize::from(self.tls13) + TAG;
         let [high, low] = (body as u16).to_be_bytes();

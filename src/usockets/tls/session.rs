@@ -114,6 +114,7 @@ impl Session {
                         }
                     }
                     self.kept.clear(&self.settings);
+                    plain.clear();
                     *input = &[];
                     self.state = State::Failed(Box::new(error.clone()));
                     return Err(error);
@@ -285,6 +286,21 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// How much memory it holds for bytes that wait.
+    pub(super) fn waiting_memory(&self) -> usize {
+        self.kept.capacity() + self.out.capacity()
+    }
+
+    /// Makes its keys wear out early.
+    pub(super) fn wear_out_after(&mut self, records: u64) {
+        if let State::Traffic(traffic) = &mut self.state {
+            traffic.wear_out_after(records);
+        }
+    }
+}
+
 /// A handshake message may not be larger. The protocol allows 16 MiB, which is a way to be robbed of memory; the largest that
 /// exist are chains of certificates.
 const MAX_HANDSHAKE: usize = 64 << 10;
@@ -303,7 +319,7 @@ fn complete(kept: &mut Waiting, start: usize, input: &mut &[u8], settings: &Sett
         if taken.is_empty() {
             return Ok(None);
         }
-        kept.reserve(wanted - there.len(), settings);
+        kept.expect(wanted - there.len(), settings);
         kept.append(taken, settings);
         *input = rest;
     }

@@ -4,7 +4,7 @@ use super::names::{self, Names};
 use super::record::MAX_PLAIN;
 use super::verify::Anybody;
 use super::waiting::Buffers;
-use super::{TlsError, ciphers, files};
+use super::{TlsError, ciphers, error, files};
 use crate::usockets::UsError;
 use crate::usockets::options::SocketContextOptions;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -169,8 +169,8 @@ impl Identity {
                     rustls::Error::InconsistentKeys(_) => {
                         format!("key_file_name `{key}` and cert_file_name `{certificate}` do not belong together")
                     }
-                    rustls::Error::InvalidCertificate(error) => {
-                        format!("cert_file_name `{certificate}` cannot be used: {error}")
+                    rustls::Error::InvalidCertificate(reason) => {
+                        format!("cert_file_name `{certificate}` cannot be used: {}", error::certificate(&reason))
                     }
                     error => format!(
                         "key_file_name `{key}` cannot be used: {error}; RSA of 2048 bits or more, ECDSA over P-256 or P-384, or \

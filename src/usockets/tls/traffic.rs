@@ -301,4 +301,10 @@ impl Traffic {
     fn send_alert(&mut self, level: u8, alert: AlertDescription, out: &mut Waiting, settings: &Settings) {
         self.send.seal(kind::ALERT, &[level, u8::from(alert)], out, settings);
     }
+
+    /// Makes its keys wear out early.
+    #[cfg(test)]
+    pub(super) fn wear_out_after(&mut self, records: u64) {
+        self.limit = records;
+    }
 }

@@ -45,6 +45,13 @@ impl Waiting {
         }
     }
 
+    /// Prepares for `more` bytes that will come by and by, unless memory is to be saved until they do.
+    pub(super) fn expect(&mut self, more: usize, settings: &Settings) {
+        if !settings.buffers.exact {
+            self.reserve(more, settings);
+        }
+    }
+
     pub(super) fn append(&mut self, bytes: &[u8], settings: &Settings) {
         self.reserve(bytes.len(), settings);
         self.bytes.extend_from_slice(bytes);
