@@ -183,6 +183,7 @@ step_bench() {
   [ "$(id -u)" = 0 ] || { skipped "scripts/bench.sh --quick: needs root for network namespaces"; return; }
   check "bench.sh packets --quick" ./scripts/bench.sh packets --quick
   check "bench.sh tcp --quick" ./scripts/bench.sh tcp --quick
+  check "bench.sh usockets --quick" ./scripts/bench.sh usockets --quick
 }
 
 step_demo() {
