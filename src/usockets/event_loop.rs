@@ -359,6 +359,11 @@ impl<'a, T> LoopMut<'a, T> {
         Self { inner }
     }
 
+    #[cfg(feature = "usockets-udp")]
+    pub(super) fn core(&self) -> &'a Rc<Core> {
+        &self.inner.core
+    }
+
     /// The way in from other threads.
     #[must_use]
     pub fn handle(&self) -> LoopHandle<T> {

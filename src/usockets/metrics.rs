@@ -172,7 +172,7 @@ metrics! {
     sockets_open: u64,
     /// Bytes received, as the network brought them: with TLS, its records.
     bytes_in: u64,
-    /// Bytes that the network has taken to be sent.
+    /// Bytes that programs have written; with TLS, before they were encrypted.
     bytes_out: u64,
     /// Writes that the network has not taken whole.
     short_writes: u64,

@@ -46,6 +46,8 @@ mod timers;
 #[cfg(feature = "tls")]
 mod tls;
 mod typed;
+#[cfg(feature = "usockets-udp")]
+mod udp;
 
 pub use crate::net::SocketError;
 pub use context::{LISTEN_EXCLUSIVE_PORT, ListenSocket, ServerNames, SocketContext};
@@ -59,6 +61,9 @@ pub use timer::Timer;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use tls::TlsError;
+#[cfg(feature = "usockets-udp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "usockets-udp")))]
+pub use udp::{UdpDataCallback, UdpDrainCallback, UdpPacketBuffer, UdpSocket};
 
 /// Why there is no TLS.
 #[cfg(not(feature = "tls"))]

@@ -123,11 +123,6 @@ impl Resolver {
         self.open.set(self.open.get() - 1);
         Some(done)
     }
-
-    /// Lookups that were started, and neither cancelled nor taken.
-    pub(super) fn len(&self) -> usize {
-        self.open.get()
-    }
 }
 
 impl Drop for Resolver {

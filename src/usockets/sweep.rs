@@ -116,11 +116,6 @@ impl Wheel {
         }
     }
 
-    /// The ticks so far, modulo 240.
-    pub(super) fn now(&self) -> u8 {
-        (self.now % SLOTS) as u8
-    }
-
     fn slot(&self, tick: u32) -> usize {
         (tick % SLOTS) as usize
     }

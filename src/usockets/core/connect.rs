@@ -110,6 +110,7 @@ impl Core {
                 state.try_next(Pending { socket: key, source, addresses });
             }
             None => {
+                state.metrics.lookups += 1;
                 let ticket = state.resolver.start(host, port);
                 if let Some(socket) = state.sockets.get_mut(key) {
                     socket.at = Place::Resolving(ticket);
@@ -195,7 +196,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Where to listen: an address as it stands; nothing for every address, of both kinds if the network has both.
-fn local_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, UsError> {
+pub(super) fn local_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, UsError> {
     if host.is_empty() {
         return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
     }

@@ -93,6 +93,7 @@ impl Core {
                 (tcp, peer, *context, handler, make.clone())
             };
             if !handler.pre_open(peer) {
+                self.count(|metrics| metrics.refused += 1);
                 let _ = self.with_net(|net| net.tcp_abort(tcp));
                 continue;
             }

@@ -18,10 +18,13 @@ mod records;
 mod run;
 #[cfg(feature = "tls")]
 mod secure;
+mod udp;
 
 pub(super) use operations::Is;
-pub(super) use records::{ContextKey, Handler, ListenKey, SocketKey, TimerHandler, Told, UdpHandler};
+pub(super) use records::{ContextKey, Handler, ListenKey, SocketKey, TimerHandler, Told};
 pub(super) use run::Hooks;
+#[cfg(feature = "usockets-udp")]
+pub(super) use udp::UdpHandler;
 
 use super::UsError;
 use super::metrics::Metrics;
@@ -29,14 +32,15 @@ use super::received::Scratch;
 use super::resolve::{Resolver, Ticket};
 use super::sweep::Wheel;
 use super::timers::{TimerId, Timers};
-use crate::net::{self, Net, Reader, SocketError, UdpId};
-use records::{Context, Flags, Listener, Place, Socket, Udp};
+use crate::net::{self, Net, Reader, SocketError};
+use records::{Context, Flags, Listener, Place, Socket};
 use slotmap::{Key, SlotMap};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use udp::UdpSockets;
 
 /// The time between two sweeps of the timeouts.
 pub(super) const SWEEP: Duration = Duration::from_secs(4);
@@ -71,8 +75,7 @@ struct State {
     sockets: SlotMap<SocketKey, Socket>,
     contexts: SlotMap<ContextKey, Context>,
     listeners: SlotMap<ListenKey, Listener>,
-    /// Few, so that a search is the fastest way.
-    udp: Vec<Udp>,
+    udp: UdpSockets,
     timers: Timers,
     timer_handlers: HashMap<TimerId, Rc<dyn TimerHandler>>,
     /// Timeouts in sweeps, and long ones in minutes, by the index of a socket's key.
@@ -140,7 +143,7 @@ impl Core {
                 sockets: SlotMap::with_key(),
                 contexts: SlotMap::with_key(),
                 listeners: SlotMap::with_key(),
-                udp: Vec::new(),
+                udp: UdpSockets::default(),
                 timers: Timers::new(),
                 timer_handlers: HashMap::new(),
                 short: Wheel::new(),
@@ -187,6 +190,7 @@ impl Core {
         let state = self.state.borrow();
         let mut metrics = state.metrics.clone();
         metrics.sockets_open = state.sockets.len() as u64;
+        metrics.timers_open = state.timers.len() as u64;
         metrics
     }
 
@@ -198,11 +202,6 @@ impl Core {
     /// Does something with the network.
     pub(super) fn with_net<R>(&self, what: impl FnOnce(&mut Net) -> R) -> Result<R, UsError> {
         self.state.borrow_mut().net.as_mut().map(what).ok_or(UsError::LoopNotRunning)
-    }
-
-    /// Opens what the network has received.
-    pub(super) fn reader(&self) -> &Reader {
-        &self.reader
     }
 }
 
@@ -331,26 +330,6 @@ impl Core {
 
     pub(super) fn has_timer(&self, timer: TimerId) -> bool {
         self.state.borrow().timers.is_open(timer)
-    }
-}
-
-/// UDP sockets.
-impl Core {
-    /// Tells `handler` of a UDP socket's events, and keeps the loop alive while it is open.
-    pub(super) fn add_udp(&self, id: UdpId, handler: Rc<dyn UdpHandler>) {
-        self.state.borrow_mut().udp.push(Udp { id, handler });
-    }
-
-    /// Closes a UDP socket.
-    pub(super) fn close_udp(&self, id: UdpId) {
-        let mut state = self.state.borrow_mut();
-        if let Some(net) = &mut state.net {
-            net.udp_close(id);
-        }
-        let place = state.udp.iter().position(|udp| udp.id == id);
-        let removed = place.map(|place| state.udp.remove(place));
-        drop(state);
-        drop(removed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core keeps: sockets, listeners, contexts, and the words the typed layer is told by.
 
 use super::Core;
-use crate::net::{ListenerId, Readiness, SocketError, TcpId, UdpId};
+use crate::net::{ListenerId, SocketError, TcpId};
 use crate::usockets::Received;
 use crate::usockets::resolve::Ticket;
 #[cfg(feature = "tls")]
@@ -57,14 +57,6 @@ pub(in crate::usockets) trait Handler {
 pub(in crate::usockets) struct Told {
     pub(in crate::usockets) key: SocketKey,
     pub(in crate::usockets) place: u32,
-}
-
-/// What a UDP socket's owner does about events.
-pub(in crate::usockets) trait UdpHandler {
-    /// Something can be received, or there is room again.
-    fn ready(&self, core: &Rc<Core>, what: Readiness);
-    /// Drops the callbacks.
-    fn forget(&self);
 }
 
 /// What a timer's owner does when it fires.
@@ -177,10 +169,4 @@ pub(super) struct Context {
     pub(super) sockets: usize,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Rc<tls::Settings>>,
-}
-
-/// A UDP socket.
-pub(super) struct Udp {
-    pub(super) id: UdpId,
-    pub(super) handler: Rc<dyn UdpHandler>,
 }

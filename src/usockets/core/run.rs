@@ -24,7 +24,7 @@ pub(in crate::usockets) trait Hooks {
 const EVENTS_AT_ONCE: usize = 8192;
 
 impl Core {
-    /// Whether anything keeps the loop going: a socket, a listener or a timer.
+    /// Whether anything keeps the loop going: a socket of any kind, a listener or a timer.
     pub(in crate::usockets) fn is_alive(&self) -> bool {
         let state = self.state.borrow();
         state.sockets.len() + state.listeners.len() + state.timers.len() + state.udp.len() > 0
@@ -48,6 +48,7 @@ impl Core {
         self.resolved();
         self.fire_timers();
         self.handshakes();
+        self.udp_go_on();
         self.events();
         self.go_on();
         self.sweep();
@@ -69,6 +70,7 @@ impl Core {
         let busy = !(state.again.is_empty()
             && state.low_priority.is_empty()
             && state.failed.is_empty()
+            && !state.udp.is_busy()
             && state.closed.is_empty());
         let before = Instant::now();
         let timeout = if busy {
@@ -128,14 +130,8 @@ impl Core {
                 Some(Event::Tcp(id, what)) => self.tcp_event(id, what),
                 Some(Event::Accept(id)) => self.accept_event(id),
                 Some(Event::Udp(id, what)) => {
-                    let handler = {
-                        let mut state = self.state.borrow_mut();
-                        state.metrics.events += 1;
-                        state.udp.iter().find(|udp| udp.id == id).map(|udp| udp.handler.clone())
-                    };
-                    if let Some(handler) = handler {
-                        handler.ready(self, what);
-                    }
+                    self.count(|metrics| metrics.events += 1);
+                    self.udp_event(id, what);
                 }
             }
         }
@@ -255,9 +251,7 @@ impl Core {
         for (_, listener) in &state.listeners {
             let _ = net.tcp_unlisten(listener.id);
         }
-        for udp in &state.udp {
-            net.udp_close(udp.id);
-        }
+        state.udp.close(&mut net);
         #[cfg(feature = "tls")]
         super::secure::deliver(&mut net, &mut state.lingering, LINGER);
         let sockets = std::mem::replace(&mut state.sockets, SlotMap::with_key());
@@ -281,7 +275,7 @@ impl Core {
         }
         contexts.values().for_each(|context| context.handler.forget());
         timers.values().for_each(|timer| timer.forget());
-        udp.iter().for_each(|udp| udp.handler.forget());
+        udp.forget();
         drop(listeners);
         // Nothing can be told of a failure here: the program has no socket left that it could concern.
         if !std::thread::panicking() {

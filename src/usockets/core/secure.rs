@@ -213,6 +213,7 @@ impl Core {
                     return false;
                 }
                 Err(error) => {
+                    self.count(|metrics| metrics.tls_errors += 1);
                     self.state.borrow_mut().tls_errors.insert(key, error.to_string().into());
                     self.close(key, 0, Some(SocketError::ConnectionAborted));
                     return false;
