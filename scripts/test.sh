@@ -73,7 +73,7 @@ tests() {
 skipped() { printf 'SKIPPED %s\n' "$*" >>"$NETHUNS_SKIP_LOG"; }
 
 # Each feature alone, and all of them.
-sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--no-default-features --features net" "--no-default-features --features usockets" "--features full")
+sets=("--no-default-features" "--no-default-features --features pcap" "--no-default-features --features af_xdp" "--no-default-features --features netmap" "--no-default-features --features net" "--no-default-features --features usockets" "--no-default-features --features usockets-udp" "--no-default-features --features tls" "--features full")
 
 step_style() {
   say "style: formatting, shell scripts"
