@@ -398,7 +398,7 @@ impl<'a, T> LoopMut<'a, T> {
     }
 
     /// Lets the time of the timeouts move on by a sweep (four seconds), and calls what is due. The loop does so by itself;
-    /// this is for tests that do not want to wait (`us_internal_timer_sweep`).
+    /// this is for tests that do not want to wait (`us_internal_timer_sweep`). Does nothing within a sweep.
     pub fn sweep(&self) {
         self.inner.core.sweep_now();
     }

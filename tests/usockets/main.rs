@@ -132,7 +132,11 @@ on_every_network! {
     timeouts:
         they_fire_with_the_sweep
         a_connect_may_time_out
-        the_sweep_does_not_keep_a_loop_alive;
+        the_sweep_does_not_keep_a_loop_alive
+        both_kinds_count_for_themselves
+        adopting_and_connecting_clear_them
+        a_sweep_may_close_and_move_everybody
+        a_sweep_within_a_sweep_loses_nothing;
     timers:
         once_is_once
         it_repeats_until_it_is_disarmed

@@ -1,7 +1,7 @@
 //! Timeouts of sockets: in steps of four seconds. Time is real here, so there are few tests, and they wait at the same
 //! time.
 
-use crate::world::{End, Log, Network, Peer, World, says};
+use crate::world::{Context, End, Log, Network, Pair, Peer, Sock, World, says};
 use nethuns_rs::net::{ConnectOptions, ListenOptions};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -149,4 +149,148 @@ pub fn the_sweep_does_not_keep_a_loop_alive(network: &Network) {
     world.end();
     assert!(start.elapsed() < Duration::from_secs(1));
     says(&log, &[]);
+}
+
+/// Sweeps so many times by hand.
+fn sweep(world: &mut World, n: u32) {
+    for _ in 0..n {
+        world.event_loop.as_mut().sweep();
+    }
+    world.turn();
+}
+
+/// Notes after how many sweeps something fires.
+fn note_sweeps(context: &Context, log: &Log) {
+    let (clock, to) = (context.clone(), log.clone());
+    context.on_timeout(move |_| to.add(format!("short {}", clock.timestamp())));
+    let (clock, to) = (context.clone(), log.clone());
+    context.on_long_timeout(move |_| to.add(format!("long {}", clock.timestamp())));
+}
+
+pub fn both_kinds_count_for_themselves(network: &Network) {
+    let mut world = World::new(network);
+    let Pair { to, from, client, server } = world.pair();
+    let log = Log::default();
+    note_sweeps(&client.context, &log);
+    to.set_timeout(61);
+    to.set_long_timeout(2);
+    assert_eq!(client.context.timestamp(), 0, "the machine is too slow for this test");
+    sweep(&mut world, 100);
+    says(&log, &["short 16", "long 30"]);
+    // Once; and the longest there are, which upstream takes for others.
+    log.forget();
+    let now = u32::from(client.context.timestamp());
+    to.set_timeout(u32::MAX);
+    to.set_long_timeout(u32::MAX);
+    sweep(&mut world, 238);
+    assert_eq!(log.all(), [""; 0], "{now}");
+    sweep(&mut world, 2);
+    assert_eq!(log.len(), 1);
+    sweep(&mut world, 240 * 15);
+    assert_eq!(log.len(), 2);
+    assert!(log.all()[0].starts_with("short") && log.all()[1].starts_with("long"), "{:?}", log.all());
+    // Taken away one by one, and together by a close.
+    to.set_timeout(1);
+    to.set_long_timeout(1);
+    to.set_timeout(0);
+    sweep(&mut world, 30);
+    assert_eq!(log.len(), 3);
+    to.set_timeout(1);
+    to.set_long_timeout(1);
+    to.close(0);
+    from.set_long_timeout(1);
+    from.set_timeout(1);
+    // Its place is taken by another, who has set none.
+    let again = world.pair();
+    sweep(&mut world, 30);
+    assert_eq!(log.len(), 3);
+    server.says(&["end", "timeout", "long timeout"]);
+    again.client.says(&[]);
+    again.server.says(&[]);
+    // The client holds itself alive by its callbacks.
+    client.context.on_timeout(|_| {});
+    client.context.on_long_timeout(|_| {});
+}
+
+pub fn adopting_and_connecting_clear_them(network: &Network) {
+    let mut world = World::new(network);
+    let (client, server) = (End::<()>::new(&world), End::<()>::new(&world));
+    let (_listener, port) = world.listen(&server.context);
+    let socket = client.context.connect(world.ip(), port, None, 0).unwrap().unwrap();
+    socket.set_timeout(1);
+    socket.set_long_timeout(1);
+    world.until("a connection", || client.opened() + server.opened() == 2);
+    sweep(&mut world, 30);
+    // Success takes the short one away, the long one is the program's.
+    client.says(&["open client", "long timeout"]);
+    let next = End::<()>::new(&world);
+    socket.set_timeout(1);
+    socket.set_long_timeout(1);
+    let moved = next.context.adopt(&socket, |ext| ext).unwrap();
+    sweep(&mut world, 30);
+    client.says(&["open client", "long timeout"]);
+    next.says(&[]);
+    moved.set_timeout(1);
+    sweep(&mut world, 1);
+    next.says(&["timeout"]);
+}
+
+pub fn a_sweep_may_close_and_move_everybody(network: &Network) {
+    const MANY: usize = 50;
+    let mut world = World::new(network);
+    let (client, server, other) = (End::<()>::new(&world), End::<()>::new(&world), End::<()>::new(&world));
+    let (_listener, port) = world.listen(&server.context);
+    let sockets: Rc<Vec<Sock>> =
+        Rc::new((0..MANY).map(|_| client.context.connect(world.ip(), port, None, 0).unwrap().unwrap()).collect());
+    world.until("connections", || client.opened() + server.opened() == 2 * MANY);
+    client.log.forget();
+    sockets.iter().for_each(|socket| socket.set_timeout(1));
+    let (all, log, next) = (sockets.clone(), client.log.clone(), other.context.clone());
+    client.context.on_timeout(move |socket| {
+        log.add("timeout");
+        // Within its own sweep: nothing is lost, nothing told twice, and what is set now is for the next.
+        socket.set_timeout(1);
+        for (n, socket) in all.iter().enumerate() {
+            match n % 3 {
+                0 => socket.close(0),
+                1 => drop(next.adopt(socket, |ext| ext)),
+                _ => {}
+            }
+        }
+    });
+    sweep(&mut world, 1);
+    let told = client.log.all().iter().filter(|line| *line == "timeout").count();
+    let closed = client.log.all().iter().filter(|line| *line == "close 0").count();
+    // The first of all, and those who were neither closed nor moved.
+    assert!((16..=17).contains(&told), "{told}");
+    assert_eq!(closed, 17);
+    assert_eq!((client.context.sockets(), other.context.sockets()), (16, 17));
+    other.says(&[]);
+    client.log.forget();
+    sweep(&mut world, 1);
+    assert_eq!(client.log.all().iter().filter(|line| *line == "timeout").count(), 16);
+    client.context.on_timeout(|_| {});
+}
+
+pub fn a_sweep_within_a_sweep_loses_nothing(network: &Network) {
+    let mut world = World::new(network);
+    let pair = world.pair();
+    let second = world.pair();
+    let log = Log::default();
+    for end in [&pair.client, &second.client] {
+        let (context, to) = (pair.client.context.clone(), log.clone());
+        end.context.on_timeout(move |_| {
+            to.add("timeout");
+            context.loop_mut().sweep();
+        });
+    }
+    pair.to.set_timeout(1);
+    let moved = pair.client.context.adopt(&second.to, |ext| ext).unwrap();
+    moved.set_timeout(5);
+    sweep(&mut world, 1);
+    sweep(&mut world, 1);
+    says(&log, &["timeout", "timeout"]);
+    for end in [&pair.client, &second.client] {
+        end.context.on_timeout(|_| {});
+    }
 }

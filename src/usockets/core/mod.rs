@@ -60,6 +60,8 @@ const LINGER: Duration = Duration::from_secs(30);
 /// A loop.
 pub(super) struct Core {
     state: RefCell<State>,
+    /// Borrowed during a sweep.
+    sweeping: RefCell<()>,
     /// Opens what the network has received; apart, so that received bytes can be looked at while the network is used.
     reader: Reader,
     /// What the network is called.
@@ -135,6 +137,7 @@ impl Core {
         let waker = net.waker();
         let now = Instant::now();
         Ok(Rc::new(Self {
+            sweeping: RefCell::new(()),
             reader: net.reader(),
             name: net.name().into(),
             scratch: Scratch::default(),

@@ -182,8 +182,10 @@ impl Core {
         self.sweep_now();
     }
 
-    /// A sweep, whatever the time is: that of the timeouts moves on by one.
+    /// A sweep, whatever the time is: that of the timeouts moves on by one. Not from within a sweep: callbacks that are
+    /// running are not entered again, so timeouts would be lost.
     pub(in crate::usockets) fn sweep_now(self: &Rc<Self>) {
+        let Ok(_sweeping) = self.sweeping.try_borrow_mut() else { return };
         self.state.borrow_mut().count_sweep();
         loop {
             let due = {
