@@ -94,8 +94,8 @@ fn end(server: Running, net: &str) -> serde_json::Value {
     ended.lines().pop().expect("a last word")
 }
 
-fn documents(wire: &Wire) {
-    let server = wire.serve("http", &["--listen", "10.0.0.2:80"]);
+fn documents(wire: &Wire, program: &str) {
+    let server = wire.serve(program, &["--listen", "10.0.0.2:80"]);
     let text = output("ping", "-c 3 -i 0.2 -W 2 10.0.0.2");
     assert!(text.contains("3 received"), "{text}");
 
@@ -141,8 +141,8 @@ fn documents(wire: &Wire) {
     assert!(number(&last, "requests") > 1000 && number(&last, "connections") >= 105, "{last}");
 }
 
-fn ten_thousand_connections(wire: &Wire) {
-    let server = wire.serve("http", &["--listen", "10.0.0.2:80", "--connections", "10100"]);
+fn ten_thousand_connections(wire: &Wire, program: &str) {
+    let server = wire.serve(program, &["--listen", "10.0.0.2:80", "--connections", "10100"]);
     let load = good("load", &["10.0.0.2:80", "-c", "10k", "--http", "/", "-d", "3s", "--json", "--quiet"]);
     let summary = load.summary();
     assert_eq!(summary["net"], "kernel");
@@ -210,8 +210,13 @@ fn fetches(wire: &Wire) {
 
 fn everything(test: &str, net: &'static str) {
     let Some(wire) = Wire::new(test, net) else { return };
-    documents(&wire);
-    ten_thousand_connections(&wire);
+    // With events, and with the callbacks of uSockets.
+    for program in ["http", "us-http"] {
+        if program == "http" || cfg!(feature = "usockets") {
+            documents(&wire, program);
+            ten_thousand_connections(&wire, program);
+        }
+    }
     bulk(&wire);
     echoes(&wire);
     fetches(&wire);

@@ -23,13 +23,22 @@ pub struct NetArgs {
 }
 
 impl NetArgs {
-    /// Opens the network, ready for that many sockets.
-    pub fn open(&self, sockets: usize) -> Result<Net, Failure> {
-        let builder = match &self.net {
+    /// The network, not opened yet, ready for that many sockets: the kernel's need that many descriptors.
+    pub fn builder(&self, sockets: usize) -> Result<Builder, Failure> {
+        Net::kernel()?.allow_sockets(sockets)?;
+        self.chosen()
+    }
+
+    fn chosen(&self) -> Result<Builder, Failure> {
+        Ok(match &self.net {
             Some(spec) => Builder::new().spec(spec),
             None => Builder::from_env()?,
-        };
-        let net = builder.build()?;
+        })
+    }
+
+    /// Opens the network, ready for that many sockets.
+    pub fn open(&self, sockets: usize) -> Result<Net, Failure> {
+        let net = self.chosen()?.build()?;
         net.allow_sockets(sockets)?;
         Ok(net)
     }

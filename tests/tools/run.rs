@@ -36,6 +36,9 @@ fn build() -> Result<PathBuf, String> {
         ("netmap", cfg!(feature = "netmap")),
         ("dpdk", cfg!(feature = "dpdk")),
         ("net", cfg!(feature = "net")),
+        ("usockets", cfg!(feature = "usockets")),
+        ("usockets-udp", cfg!(feature = "usockets-udp")),
+        ("tls", cfg!(feature = "tls")),
     ];
     let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     cargo.args(["--features", &features.join(",")]);
