@@ -18,7 +18,7 @@ steps=("$@")
 [ ${#steps[@]} = 0 ] && steps=(style features tests simulation dpdk models sanitizer netmap bench demo)
 
 need_library
-need_packages clang curl iperf3 iproute2 ethtool iptables tcpdump tshark iputils-ping wrk shellcheck
+need_packages clang curl openssl wget python3 iperf3 iproute2 ethtool iptables tcpdump tshark iputils-ping wrk shellcheck
 
 logs=$(mktemp -d)
 hugepages=/proc/sys/vm/nr_hugepages

@@ -297,13 +297,13 @@ impl<const SSL: bool, T, S> SocketContext<SSL, T, S> {
 }
 
 impl<T, S> SocketContext<true, T, S> {
-    /// Serves a name (SNI) with options of its own; `*.example.org` stands for one label in the place of the asterisk. TLS
-    /// only.
+    /// Serves a name (SNI) with options of its own; `*.example.org` stands for one label in the place of the asterisk. A
+    /// pattern that is there already gets the new options; connections that stand keep the old ones. TLS only.
     ///
     /// # Errors
     ///
     /// As of the context's own options: [`SocketContextCreation`](UsError::SocketContextCreation), also for a pattern that
-    /// cannot be a name or is there already.
+    /// cannot be a name, and for options without a certificate.
     pub fn add_server_name(&self, pattern: &str, options: &SocketContextOptions) -> Result<(), UsError> {
         self.server_names().add(pattern, options)
     }

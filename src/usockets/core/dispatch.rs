@@ -151,6 +151,11 @@ impl Core {
             if socket.flags.has(Flags::CLOSED) || !socket.flags.has(Flags::WANTS_ROOM) {
                 return;
             }
+            // Nothing can be written yet; the end of the handshake tells.
+            #[cfg(feature = "tls")]
+            if socket.tls.as_ref().is_some_and(|session| session.is_handshaking()) {
+                return;
+            }
             socket.flags.clear(Flags::WANTS_ROOM);
             state.tell(key)
         };

@@ -34,7 +34,9 @@ pub(super) fn hello(
                 // Writing to memory does not fail.
                 let _ = alert.write_all(&mut bytes);
                 out.append(&bytes, settings);
-                return Err(Fault(None, error.into()));
+                // A few faults come without one.
+                let alert = bytes.is_empty().then_some(AlertDescription::DecodeError);
+                return Err(Fault(alert, error.into()));
             }
         }
     }
