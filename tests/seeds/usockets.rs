@@ -379,3 +379,62 @@ fn cross_thread_operations() -> Result<(), UsError> {
     loop_.run()?;
     other.join().expect("the other thread")
 }
+
+/// "UDP Support".
+#[test]
+#[cfg(feature = "usockets-udp")]
+fn udp_support() {
+    alone("seeds::usockets::udp_support", || {
+        let exchange = || -> Result<(), UsError> {
+            let loop_ = Loop::new()?;
+            let (told, received) = mpsc::channel();
+
+            let mut buffer = UdpPacketBuffer::new()?;
+            let payload = buffer.payload_mut(0); // Get mutable slice to packet data
+            payload[..5].copy_from_slice(b"hello");
+
+            let udp_socket = UdpSocket::create(
+                &loop_,
+                &mut buffer,
+                Some("127.0.0.1"),
+                8080,
+                Some(Box::new(move |socket, buffer, num_packets| {
+                    // Handle received data
+                    for packet in 0..num_packets {
+                        told.send((buffer.payload(packet).to_vec(), buffer.peer(packet))).expect("a test");
+                    }
+                    socket.close();
+                })),
+                Some(Box::new(|socket| {
+                    // Handle drain event
+                    assert!(!socket.is_closed());
+                })),
+            )?;
+
+            // Bind to address
+            udp_socket.bind("0.0.0.0", 8080)?;
+
+            // The document does not say to whom packets go: to the socket itself.
+            let to = "127.0.0.1:8080".parse().expect("an address");
+            buffer.set_packet_payload(0, 0, b"hello, ", to)?;
+            buffer.set_packet_payload(0, 7, b"world", to)?;
+            let num_packets = 1;
+
+            // Send packets
+            let packets_sent = udp_socket.send(&mut buffer, num_packets)?;
+            assert_eq!(packets_sent, 1);
+
+            loop_.run()?;
+            let (bytes, peer) = received.try_recv().expect("a packet");
+            assert_eq!((&bytes[..], peer), (&b"hello, world"[..], Some(to)));
+
+            // Receive packets, without a callback
+            let loop_ = Loop::new()?;
+            let udp_socket = UdpSocket::create(&loop_, &mut buffer, Some("127.0.0.1"), 8080, None, None)?;
+            let packets_received = udp_socket.receive(&mut buffer)?;
+            assert_eq!(packets_received, 0);
+            Ok(())
+        };
+        exchange().unwrap();
+    });
+}

@@ -356,6 +356,35 @@ fn a_full_batch_is_followed_by_the_rest() {
     });
 }
 
+/// On every address of a machine with both kinds. Ours has no IPv6 yet.
+#[test]
+fn peers_of_both_kinds_are_whole() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        println!("SKIPPED: no IPv6 here");
+        return;
+    }
+    let mut loop_ = on("kernel");
+    let (server, got) = collector(&loop_, None, 0);
+    let port = server.local_addr().unwrap().port();
+    for host in ["::1", "127.0.0.1"] {
+        let (client, back) = collector(&loop_, Some(host), 0);
+        let ip: IpAddr = host.parse().unwrap();
+        let (to, from) = (SocketAddr::new(ip, port), client.local_addr().unwrap());
+        let mut out = buffer();
+        out.set_packet_payload(0, 0, b"there", to).unwrap();
+        out.set_ecn(0, 1);
+        assert_eq!(client.send(&mut out, 1), Ok(1));
+        until(&mut [&mut loop_], "it is there", || got.borrow().len() == 1);
+        assert_eq!(got.take(), [Got { bytes: b"there".to_vec(), peer: from, local: Some(ip), ecn: 1 }]);
+        out.set_packet_payload(0, 0, b"back", from).unwrap();
+        out.set_local_ip(0, Some(ip));
+        out.set_ecn(0, 3);
+        assert_eq!(server.send(&mut out, 1), Ok(1));
+        until(&mut [&mut loop_], "it is back", || back.borrow().len() == 1);
+        assert_eq!(back.take(), [Got { bytes: b"back".to_vec(), peer: to, local: Some(ip), ecn: 3 }]);
+    }
+}
+
 #[test]
 fn nothing_is_allocated_per_packet() {
     on_both(|mut loop_, host| {
