@@ -48,7 +48,7 @@ use arrayvec::ArrayVec;
 use blocks::Block;
 use buffers::Buffers;
 use chunk::Carrier;
-use ip::{Input, Ip};
+use ip::{Input, Ip, Packet};
 use tcp::{Io, Target, Tcp};
 use udp::Udp;
 
@@ -117,39 +117,70 @@ impl Stack {
         sink: &mut S,
     ) {
         let mut frames = frames.into_iter();
-        let mut burst = ArrayVec::<_, BURST>::new();
-        let mut next = frames.next();
-        while let Some(Received { token, checked }) = next {
-            next = frames.next();
-            let frame = token.consume(ctx);
-            match self.ip.receive(now, sink, &frame) {
-                Input::Tcp(packet) => match self.tcp.look_up(&packet, &frame) {
-                    Some(target) if burst.is_empty() && next.is_none() => {
-                        let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-                        self.tcp.receive(&target, frame, checked, io);
-                        return;
-                    }
-                    Some(target) => burst.push((frame, target, checked)),
-                    None => self.tcp.stats.rx_malformed += 1,
-                },
-                other => self.dispatch(now, other, frame, checked, sink),
-            }
-            if burst.is_full() || next.is_none() {
-                self.receive_burst(now, &mut burst, sink);
-            }
+        let Some(first) = frames.next() else { return };
+        match frames.next() {
+            None => self.receive_one(now, ctx, first, sink),
+            Some(second) => self.receive_burst(now, ctx, [first, second].into_iter().chain(frames), sink),
         }
     }
 
-    /// Takes in segments that have been looked up.
+    /// Takes in a lone frame.
+    #[inline]
+    fn receive_one<C: Context, S: Sink>(&mut self, now: Instant, ctx: &C, frame: Received, sink: &mut S) {
+        let Received { token, checked } = frame;
+        let frame = token.consume(ctx);
+        let input = match self.ip.receive_ordinary(&frame) {
+            Some(Input::Tcp(packet)) => return self.receive_segment(now, &packet, frame, checked, sink),
+            Some(input) => input,
+            None => self.ip.receive_other(now, sink, &frame),
+        };
+        self.dispatch(now, input, frame, checked, sink);
+    }
+
+    /// Takes in frames, of which there are several.
     #[inline(never)]
-    fn receive_burst<P: Carrier, S: Sink>(
+    fn receive_burst<C: Context, S: Sink>(
+        &mut self,
+        now: Instant,
+        ctx: &C,
+        frames: impl Iterator<Item = Received>,
+        sink: &mut S,
+    ) {
+        let mut burst = ArrayVec::<_, BURST>::new();
+        for Received { token, checked } in frames {
+            let frame = token.consume(ctx);
+            let input = match self.ip.receive_ordinary(&frame) {
+                Some(Input::Tcp(packet)) => {
+                    match self.tcp.look_up(&packet, &frame) {
+                        Some(target) => {
+                            self.tcp.touch_place(&target);
+                            burst.push((frame, target, checked));
+                        }
+                        None => self.tcp.shared.stats.rx_malformed += 1,
+                    }
+                    if burst.is_full() {
+                        self.receive_segments(now, &mut burst, sink);
+                    }
+                    continue;
+                }
+                Some(input) => input,
+                None => self.ip.receive_other(now, sink, &frame),
+            };
+            self.dispatch(now, input, frame, checked, sink);
+        }
+        self.receive_segments(now, &mut burst, sink);
+    }
+
+    /// Takes in segments that have been looked up.
+    #[inline]
+    fn receive_segments<P: Carrier, S: Sink>(
         &mut self,
         now: Instant,
         burst: &mut ArrayVec<(P, Target, bool), BURST>,
         sink: &mut S,
     ) {
         if burst.len() > 1 {
-            burst.iter_mut().for_each(|(_, target, _)| self.tcp.touch(target));
+            burst.iter().for_each(|(_, target, _)| self.tcp.touch(target));
         }
         let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
         for (frame, target, checked) in burst.drain(..) {
@@ -157,17 +188,28 @@ impl Stack {
         }
     }
 
+    /// Takes in a lone segment.
+    #[inline(always)]
+    fn receive_segment<S: Sink>(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        carrier: impl Carrier,
+        checked: bool,
+        sink: &mut S,
+    ) {
+        let Some(target) = self.tcp.look_up(packet, &carrier) else {
+            self.tcp.shared.stats.rx_malformed += 1;
+            return;
+        };
+        let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
+        self.tcp.receive(&target, carrier, checked, io);
+    }
+
     /// Hands a packet to whom it is for.
     fn dispatch<S: Sink>(&mut self, now: Instant, input: Input, carrier: impl Carrier, checked: bool, sink: &mut S) {
         match input {
-            Input::Tcp(packet) => {
-                let Some(target) = self.tcp.look_up(&packet, &carrier) else {
-                    self.tcp.stats.rx_malformed += 1;
-                    return;
-                };
-                let io = &mut Io { now, buffers: &mut self.buffers, ip: &mut self.ip, sink };
-                self.tcp.receive(&target, carrier, checked, io);
-            }
+            Input::Tcp(packet) => self.receive_segment(now, &packet, carrier, checked, sink),
             Input::Reassembled(block) => self.receive_packet(now, block, false, sink),
             Input::IcmpError(error) => self.icmp_error(now, &error),
             Input::Udp(packet) => {
@@ -245,7 +287,7 @@ impl Stack {
         };
         self.tcp.memory(&mut memory);
         memory.table_bytes += self.buffers.overhead() as u64;
-        let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.stats };
+        let tcp = TcpStats { rx_copied: self.buffers.copied(), ..self.tcp.shared.stats };
         Stats { ip: self.ip.stats, rtt: self.tcp.rtt(), tcp, udp: self.udp.stats, memory }
     }
 }

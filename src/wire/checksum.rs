@@ -59,6 +59,12 @@ impl Sum {
         Self(around(self.0, other.0.rotate_left(8 * u32::from(odd))))
     }
 
+    /// The sum of eight bytes, read from memory as a number of this machine.
+    #[inline(always)]
+    pub const fn of_ne64(bytes: u64) -> Self {
+        Self(bytes.to_le())
+    }
+
     /// The sum of four 16-bit words, the first one in the highest bits: for headers that are put together in registers.
     #[inline(always)]
     pub const fn of_be64(words: u64) -> Self {
@@ -105,9 +111,9 @@ impl Sum {
         Self(around(le64(&octets, 0), le64(&octets, 8)))
     }
 
-    /// Protocol and length; no packet is longer than 32 bits can say.
+    /// The part of a [pseudo-header](Self::pseudo) behind the addresses: protocol and length.
     #[inline(always)]
-    fn tail(protocol: u8, len: usize) -> Self {
+    pub fn tail(protocol: u8, len: usize) -> Self {
         Self((u64::from(protocol) << 8) + u64::from((len as u32).swap_bytes()))
     }
 

@@ -56,8 +56,8 @@ impl Header {
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, Malformed> {
         let h = frame.first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = *h;
-        Ok(Self { dst: [d0, d1, d2, d3, d4, d5], src: [s0, s1, s2, s3, s4, s5], ether_type: be16(h, 12) })
+        let mac = |at: usize| h[at..].first_chunk::<6>().copied().unwrap_or_default();
+        Ok(Self { dst: mac(0), src: mac(6), ether_type: be16(h, 12) })
     }
 
     /// Writes the header.

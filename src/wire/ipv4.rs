@@ -8,6 +8,9 @@ use super::{Malformed, be16, be32};
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
 
+/// The first byte of a header without options: version and length.
+pub const PLAIN: u8 = 0x45;
+
 /// Bytes of the longest header there can be.
 pub const MAX_HEADER_LEN: usize = 60;
 

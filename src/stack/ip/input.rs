@@ -75,15 +75,31 @@ enum Origin {
 
 impl Ip {
     /// Takes in an Ethernet frame. It may answer at once.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn receive<S: Sink>(&mut self, now: Instant, sink: &mut S, frame: &[u8]) -> Input {
-        self.stats.rx_frames += 1;
-        if let (Ok(header), None) = (ethernet::Header::parse(frame), self.vlan) {
-            if header.ether_type == ether_type::IPV4 && header.dst == self.mac {
-                return self.receive_ipv4(now, sink, frame, ethernet::HEADER_LEN, Origin::Link);
-            }
+        match self.receive_ordinary(frame) {
+            Some(input) => input,
+            None => self.receive_other(now, sink, frame),
         }
-        self.receive_other(now, sink, frame)
+    }
+
+    /// Takes in an Ethernet frame if it is of the most frequent kind: to us, without a tag, with a whole packet of TCP or UDP
+    /// without IP options from one host to this one. Otherwise nothing has been done, and it is for
+    /// [`receive_other`](Self::receive_other).
+    #[inline(always)]
+    pub(crate) fn receive_ordinary(&mut self, frame: &[u8]) -> Option<Input> {
+        let link = ethernet::Header::parse(frame).ok()?;
+        if self.vlan.is_some() || link.ether_type != ether_type::IPV4 || link.dst != self.mac {
+            return None;
+        }
+        let packet = frame.get(ethernet::HEADER_LEN..)?;
+        if packet.first() != Some(&ipv4::PLAIN) {
+            return None;
+        }
+        let header = ipv4::Header::parse(packet).ok()?;
+        let input = self.transport(&header, ethernet::HEADER_LEN)?;
+        self.stats.rx_frames += 1;
+        Some(input)
     }
 
     /// Takes in an IP packet out of a block: one of [`take_loopback`](Self::take_loopback) or [`Input::Reassembled`].
@@ -91,10 +107,10 @@ impl Ip {
         self.receive_ipv4(now, sink, packet, 0, Origin::Block)
     }
 
-    /// Frames with a tag, to everybody, not of IPv4, not for us.
-    #[cold]
+    /// Takes in any Ethernet frame. It may answer at once.
     #[inline(never)]
-    fn receive_other<S: Sink>(&mut self, now: Instant, sink: &mut S, frame: &[u8]) -> Input {
+    pub(crate) fn receive_other<S: Sink>(&mut self, now: Instant, sink: &mut S, frame: &[u8]) -> Input {
+        self.stats.rx_frames += 1;
         let Ok(tagged) = vlan::parse(frame) else {
             self.stats.rx_malformed += 1;
             return Input::Dropped;
@@ -130,7 +146,6 @@ impl Ip {
         }
     }
 
-    #[inline(always)]
     fn receive_ipv4<S: Sink>(
         &mut self,
         now: Instant,
@@ -144,16 +159,24 @@ impl Ip {
             Ok(header) => header,
             Err(why) => return self.malformed(why),
         };
-        let plain = usize::from(header.header_len) == HEADER_LEN && !header.is_fragment();
-        if plain && origin == Origin::Link && self.is_ordinary(header.src, header.dst) {
-            let found = describe(&header, start, false);
-            match header.protocol {
-                protocol::TCP => return Input::Tcp(found),
-                protocol::UDP => return Input::Udp(found),
-                _ => {}
-            }
+        match self.transport(&header, start) {
+            Some(input) if origin == Origin::Link => input,
+            _ => self.receive_ipv4_other(now, sink, packet, start, &header, origin),
         }
-        self.receive_ipv4_other(now, sink, packet, start, &header, origin)
+    }
+
+    /// What a packet is that has no options, is no fragment, and is of TCP or UDP from one host to this one.
+    #[inline(always)]
+    fn transport(&self, header: &ipv4::Header, start: usize) -> Option<Input> {
+        let plain = usize::from(header.header_len) == HEADER_LEN && !header.is_fragment();
+        if !plain || !self.is_ordinary(header.src, header.dst) {
+            return None;
+        }
+        match header.protocol {
+            protocol::TCP => Some(Input::Tcp(describe(header, start, false))),
+            protocol::UDP => Some(Input::Udp(describe(header, start, false))),
+            _ => None,
+        }
     }
 
     #[cold]
@@ -230,18 +253,10 @@ impl Ip {
         first == 0 || first == 127 || first >= 224 || self.own.iter().any(|own| own.broadcast == address.to_bits())
     }
 
-    /// Whether a packet is from one host to this one, as [`is_own`](Self::is_own) and [`is_bad_source`](Self::is_bad_source) say, in one
-    /// pass.
+    /// Whether a packet is from one host to this one.
     #[inline(always)]
     fn is_ordinary(&self, src: Ipv4Addr, dst: Ipv4Addr) -> bool {
-        let (src, dst) = (src.to_bits(), dst.to_bits());
-        let first = src >> 24;
-        let (mut ours, mut bad) = (false, first == 0 || first == 127 || first >= 224);
-        for own in &self.own {
-            ours |= own.address == dst;
-            bad |= own.address == src || own.broadcast == src;
-        }
-        ours && !bad
+        self.is_own(dst) && !self.is_bad_source(src)
     }
 
     /// Whether a packet from the link cannot have this source: nobody has it, or we do.

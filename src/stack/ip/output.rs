@@ -131,52 +131,67 @@ impl Ip {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
-        if self.is_ready(path, packet, len) {
-            return self.send_ready(now, sink, path, packet, len, fill);
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.local, packet.remote) else {
+            self.stats.tx_no_route += 1;
+            return Ok(());
+        };
+        if packet.dont_fragment && self.is_ready(path, len) {
+            let header = self.header(packet, src, dst, len + HEADER_LEN);
+            return self.put(now, sink, path, &header, fill);
         }
-        self.send_slowly(now, sink, path, packet, len.saturating_add(HEADER_LEN), fill)
+        self.send_slowly(now, sink, path, packet, (src, dst), len, fill)
     }
 
-    /// Whether [`send_ready`](Self::send_ready) will do: the path holds, and `len` bytes of data that must not be fragmented
-    /// fit into a frame.
+    /// Whether [`send_ready`](Self::send_ready) will do: the path holds, and `len` bytes of data fit into a frame.
     #[inline(always)]
-    pub(crate) fn is_ready(&self, path: &Path, packet: &Outgoing, len: usize) -> bool {
-        packet.dont_fragment
-            && len <= usize::from(self.mtu).saturating_sub(HEADER_LEN)
-            && packet.local.is_ipv4()
-            && packet.remote.is_ipv4()
-            && self.neighbours.is_ready(path)
+    pub(crate) fn is_ready(&self, path: &Path, len: usize) -> bool {
+        len <= usize::from(self.mtu).saturating_sub(HEADER_LEN) && self.neighbours.is_ready(path)
     }
 
-    /// [`send`](Self::send) where everything [is ready](Self::is_ready): nothing but writing the frame. For the few places
-    /// where it matters that `fill` becomes a part of it.
+    /// [`send`](Self::send) of what must not be fragmented, between two IPv4 addresses, where everything
+    /// [is ready](Self::is_ready): nothing but writing the frame. For the few places where it matters that `fill` becomes a
+    /// part of it.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn send_ready<S: Sink>(
         &mut self,
         now: Instant,
         sink: &mut S,
         path: &Path,
-        packet: &Outgoing,
+        (src, dst): (Ipv4Addr, Ipv4Addr),
+        protocol: u8,
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.local, packet.remote) else { return Ok(()) };
-        let Some(hot) = self.neighbours.hot(path) else { return Ok(()) };
         let total = len + HEADER_LEN;
         let header = ipv4::Emit {
             src,
             dst,
-            protocol: packet.protocol,
-            ttl: if packet.ttl == 0 { self.ttl } else { packet.ttl },
-            tos: packet.tos,
+            protocol,
+            ttl: self.ttl,
+            tos: 0,
             // Nobody fragments it, so nobody needs to tell its fragments apart (RFC 6864, 4.1).
             identification: 0,
             fragment: ipv4::Fragment::DONT,
             total_len: total as u16,
         };
+        self.put(now, sink, path, &header, fill)
+    }
+
+    /// Writes a frame on a path that holds.
+    #[inline(always)]
+    fn put<S: Sink>(
+        &mut self,
+        now: Instant,
+        sink: &mut S,
+        path: &Path,
+        header: &ipv4::Emit,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Full> {
         let link_len = if self.vlan.is_none() { ethernet::HEADER_LEN } else { vlan::HEADER_LEN };
+        let Some(hot) = self.neighbours.hot(path) else { return Ok(()) };
         let link = &hot.header;
-        match sink.emit(link_len + total, |frame| write(frame, link, link_len, &header, fill)) {
+        match sink.emit(link_len + usize::from(header.total_len), |frame| write(frame, link, link_len, header, fill)) {
             Ok(()) => {
                 hot.used = now;
                 self.stats.tx_frames += 1;
@@ -192,21 +207,19 @@ impl Ip {
         Err(Full)
     }
 
-    #[cold]
     #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
     fn send_slowly<S: Sink>(
         &mut self,
         now: Instant,
         sink: &mut S,
         path: &mut Path,
         packet: &Outgoing,
-        total: usize,
+        (src, dst): (Ipv4Addr, Ipv4Addr),
+        len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Full> {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.local, packet.remote) else {
-            self.stats.tx_no_route += 1;
-            return Ok(());
-        };
+        let total = len.saturating_add(HEADER_LEN);
         if self.is_local(packet.remote) {
             *path = Path::INSIDE;
             return self.send_inside(packet, src, dst, total, fill);
@@ -239,17 +252,8 @@ impl Ip {
         match reach {
             Reach::Known(index) if !too_long => {
                 *path = self.path_to(index);
-                let (header, link_len) = (self.header(packet, src, dst, total), self.link_len());
-                let Some(hot) = self.neighbours.hot(path) else { return Ok(()) };
-                let link = &hot.header;
-                match sink.emit(link_len + total, |frame| write(frame, link, link_len, &header, fill)) {
-                    Ok(()) => {
-                        hot.used = now;
-                        self.stats.tx_frames += 1;
-                        Ok(())
-                    }
-                    Err(Full) => self.full(),
-                }
+                let header = self.header(packet, src, dst, total);
+                self.put(now, sink, path, &header, fill)
             }
             Reach::Known(index) => {
                 *path = self.path_to(index);

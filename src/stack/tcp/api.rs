@@ -301,7 +301,7 @@ impl Tcp {
             })
         };
         if local.port() == 0 {
-            let range = self.config.ephemeral_ports;
+            let range = self.shared.config.ephemeral_ports;
             local.set_port(self.ports.choose_any(range, taken).ok_or(SocketError::NoPorts)?);
         } else if taken(local.port()) {
             return Err(SocketError::AddrInUse);
@@ -317,7 +317,7 @@ impl Tcp {
         let index = listener.queue.pop_front().ok_or(SocketError::WouldBlock)?;
         if !listener.queue.is_empty() && !listener.told {
             listener.told = true;
-            self.events.accept(id.0);
+            self.shared.events.accept(id.0);
         }
         let key = self.conns.key_of(index).ok_or(SocketError::WouldBlock)?;
         let tcb = self.conns.at_mut(index).ok_or(SocketError::WouldBlock)?;
@@ -373,7 +373,7 @@ impl Tcp {
         };
         let port = match options.local.map_or(0, |local| local.port()) {
             0 => {
-                let range = self.config.ephemeral_ports;
+                let range = self.shared.config.ephemeral_ports;
                 let free = self.ports.choose(range, source, remote, |port| flow_of(port).is_some());
                 // If none is free, one whose connection is over may be: its timestamps tell old segments from new ones.
                 free.or_else(|| {
@@ -412,7 +412,7 @@ impl Tcp {
         tcb.flags.set(Flags::SYN_DUE.or(Flags::IN_TABLE));
         let id = self.conns.insert(tcb).map_err(|_| SocketError::NoBuffers)?;
         self.table.insert(hash, Flow::Connection(id.index));
-        cx.stats.active_opens += 1;
+        cx.shared.stats.active_opens += 1;
         if let Some(tcb) = self.conns.at_mut(id.index) {
             tcb.enqueue(id.index, &mut cx);
         }
@@ -496,7 +496,7 @@ impl Tcp {
                 let mut cx = cx!(self, now, buffers);
                 tcb.end_stream(index, &mut cx);
                 if tcb.state == State::FinWait2 {
-                    tcb.state_at = now + cx.config.fin_wait_2;
+                    tcb.state_at = now + cx.shared.config.fin_wait_2;
                     tcb.arm(index, &mut cx);
                 }
             }

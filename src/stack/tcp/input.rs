@@ -81,7 +81,7 @@ impl Tcb {
             self.received(index, seg.len, cx);
         } else {
             // As good as lost for want of memory.
-            cx.stats.rx_no_memory += 1;
+            cx.shared.stats.rx_no_memory += 1;
             self.flags.set(Flags::ACK_NOW);
         }
         self.enqueue(index, cx);
@@ -157,11 +157,11 @@ impl Tcb {
         if self.flags.has(Flags::TIMESTAMPS) && !rst {
             // RFC 7323, 3.2: what lacks the timestamp that was agreed on is none of the peer's.
             let Some((val, _)) = seg.timestamps else {
-                cx.stats.rx_paws_dropped += 1;
+                cx.shared.stats.rx_paws_dropped += 1;
                 return false;
             };
             if (val.wrapping_sub(self.ts_recent) as i32) < 0 && !self.ts_recent_expired(cx.now) {
-                cx.stats.rx_paws_dropped += 1;
+                cx.shared.stats.rx_paws_dropped += 1;
                 self.answer_unacceptable(index, seg, cx);
                 return false;
             }
@@ -173,16 +173,16 @@ impl Tcb {
         }
         if rst {
             // In doubt a reset is nobody's (RFC 5961, 3.2).
-            cx.stats.rx_outside_window += 1;
+            cx.shared.stats.rx_outside_window += 1;
             return false;
         }
         if end.at_or_before(self.rcv_nxt) {
             if seg.len > 0 {
-                cx.stats.rx_duplicates += 1;
+                cx.shared.stats.rx_duplicates += 1;
                 self.note_duplicate(seg.seq, seg.seq + seg.len);
             }
         } else {
-            cx.stats.rx_outside_window += 1;
+            cx.shared.stats.rx_outside_window += 1;
         }
         self.answer_unacceptable(index, seg, cx);
         false
@@ -202,7 +202,7 @@ impl Tcb {
     #[cold]
     fn receive_rst_or_syn(&mut self, index: u32, seg: &Segment, cx: &mut Cx<'_>) -> Verdict {
         if seg.flags.contains(Bits::RST) && seg.seq == self.rcv_nxt {
-            cx.stats.resets_received += 1;
+            cx.shared.stats.resets_received += 1;
             if self.error.is_none() {
                 self.error = Some(SocketError::ConnectionReset);
             }
@@ -318,7 +318,8 @@ impl Tcb {
         match self.state {
             State::FinWait1 => {
                 self.state = State::FinWait2;
-                self.state_at = if self.flags.has(Flags::ORPHAN) { cx.now + cx.config.fin_wait_2 } else { NEVER };
+                self.state_at =
+                    if self.flags.has(Flags::ORPHAN) { cx.now + cx.shared.config.fin_wait_2 } else { NEVER };
                 Verdict::Stays
             }
             State::Closing => Verdict::TimeWait,
@@ -345,7 +346,7 @@ impl Tcb {
         let room = self.rcv_adv.since(seq);
         if len > room {
             (len, fin) = (room, false);
-            cx.stats.rx_outside_window += 1;
+            cx.shared.stats.rx_outside_window += 1;
             self.flags.set(Flags::ACK_NOW);
         }
         if let Some(fin_at) = self.fin_at {
@@ -384,7 +385,7 @@ impl Tcb {
         };
         if ready == 0 {
             // Out of order, or as good as lost for want of memory.
-            cx.stats.rx_no_memory += u64::from(seq == self.rcv_nxt);
+            cx.shared.stats.rx_no_memory += u64::from(seq == self.rcv_nxt);
             self.flags.set(Flags::ACK_NOW);
             return;
         }
@@ -396,7 +397,7 @@ impl Tcb {
     fn received(&mut self, index: u32, len: u32, cx: &mut Cx<'_>) {
         self.rcv_nxt += len;
         self.bytes_received += u64::from(len);
-        cx.stats.rx_bytes += u64::from(len);
+        cx.shared.stats.rx_bytes += u64::from(len);
         self.acknowledge_later(cx);
         if !self.flags.has(Flags::READ_SHUT) {
             self.tell(index, Readiness::READABLE, cx);
@@ -410,11 +411,11 @@ impl Tcb {
         let limit = 2 * self.rcv_limit as usize;
         let placed = self.rx.receive(cx.buffers, self.rcv_nxt, seq, packet, range, limit);
         if let Some((from, to)) = placed.duplicate {
-            cx.stats.rx_duplicates += u64::from(placed.ready == 0 && placed.fresh == 0);
+            cx.shared.stats.rx_duplicates += u64::from(placed.ready == 0 && placed.fresh == 0);
             self.note_duplicate(from, to);
         }
-        cx.stats.rx_out_of_order += u64::from(placed.fresh > 0);
-        cx.stats.rx_no_memory += u64::from(placed.dropped && placed.ready == 0);
+        cx.shared.stats.rx_out_of_order += u64::from(placed.fresh > 0);
+        cx.shared.stats.rx_no_memory += u64::from(placed.dropped && placed.ready == 0);
         placed.ready
     }
 
@@ -441,7 +442,7 @@ impl Tcb {
         let waiting = self.rcv_nxt.since(self.last_ack);
         if !self.flags.has(Flags::ACK_DUE) {
             self.flags.set(Flags::ACK_DUE);
-            self.ack_at = cx.now + cx.config.delayed_ack;
+            self.ack_at = cx.now + cx.shared.config.delayed_ack;
         }
         if waiting >= 2 * u32::from(self.rcv_mss) || self.flags.has(Flags::ACK_QUICKLY) {
             self.flags.set(Flags::ACK_NOW);
@@ -469,10 +470,10 @@ impl Tcb {
     #[cold]
     pub(super) fn challenge(&mut self, index: u32, cx: &mut Cx<'_>) {
         if cx.shared.challenges.allow(cx.now) {
-            cx.stats.challenge_acks += 1;
+            cx.shared.stats.challenge_acks += 1;
             self.ack_now(index, cx);
         } else {
-            cx.stats.challenge_acks_limited += 1;
+            cx.shared.stats.challenge_acks_limited += 1;
         }
     }
 
@@ -491,7 +492,7 @@ impl Tcb {
         self.ready |= what;
         if !self.flags.any(Flags::TOLD.or(Flags::EMBRYO).or(Flags::ORPHAN)) {
             self.flags.set(Flags::TOLD);
-            cx.events.tell(index);
+            cx.shared.events.tell(index);
         }
     }
 

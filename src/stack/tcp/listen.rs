@@ -12,7 +12,7 @@ use super::segment::Segment;
 use super::seq::Seq;
 use super::table::{Flow, FlowKey};
 use super::tcb::{Flags, Tcb, Wish, window_scale};
-use super::write::{Ends, Out, SynOptions, write_control};
+use super::write::{Out, SynOptions, write_control};
 use super::{Io, Tcp, cx};
 use crate::stack::chunk::Carrier;
 use crate::stack::ip::Path;
@@ -97,7 +97,7 @@ impl Tcp {
         let listener = self.listening.find(key.local(), spread);
         let rst = seg.flags.contains(Bits::RST);
         match listener {
-            _ if rst => self.stats.rx_unknown += 1,
+            _ if rst => self.shared.stats.rx_unknown += 1,
             Some(listener) if seg.flags.contains(Bits::ACK) => {
                 if !self.receive_cookie(key, listener, seg, packet, io) {
                     self.refuse(key, seg, io);
@@ -110,7 +110,7 @@ impl Tcp {
             }
             Some(_) => {}
             None => {
-                self.stats.rx_unknown += 1;
+                self.shared.stats.rx_unknown += 1;
                 self.refuse(key, seg, io);
             }
         }
@@ -126,7 +126,7 @@ impl Tcp {
         io: &mut Io<'_, S>,
     ) {
         if self.listeners.get(listener).is_none_or(Listener::is_full) {
-            self.stats.accept_queue_full += 1;
+            self.shared.stats.accept_queue_full += 1;
             return;
         }
         let mut request = Request {
@@ -149,7 +149,7 @@ impl Tcp {
                 self.table.insert(hash, Flow::HalfOpen(index));
             }
             self.send_syn_ack(&request, None, io);
-        } else if self.config.syn_cookies {
+        } else if self.shared.config.syn_cookies {
             request.iss = self.cookies.make(io.now, key, seg.seq, request.mss);
             let has = |flag| request.flags.contains(flag);
             let stamp = has(RequestFlags::TIMESTAMPS).then(|| {
@@ -160,24 +160,24 @@ impl Tcp {
                 // Without timestamps to carry them, the options are lost.
                 request.flags = RequestFlags::default();
             }
-            self.stats.syn_cookies_sent += 1;
+            self.shared.stats.syn_cookies_sent += 1;
             self.cookie_sent_at = Some(io.now);
             self.send_syn_ack(&request, stamp, io);
         } else {
-            self.stats.syn_queue_full += 1;
+            self.shared.stats.syn_queue_full += 1;
         }
     }
 
     /// What the peer offers and we do too.
     fn request_flags(&self, seg: &Segment) -> RequestFlags {
         let mut flags = RequestFlags::default();
-        if self.config.timestamps && seg.timestamps.is_some() {
+        if self.shared.config.timestamps && seg.timestamps.is_some() {
             flags = flags | RequestFlags::TIMESTAMPS;
         }
-        if self.config.sack && seg.sack_permitted {
+        if self.shared.config.sack && seg.sack_permitted {
             flags = flags | RequestFlags::SACK;
         }
-        if self.config.window_scaling && seg.window_scale.is_some() {
+        if self.shared.config.window_scaling && seg.window_scale.is_some() {
             flags = flags | RequestFlags::WINDOW_SCALE;
         }
         flags
@@ -185,13 +185,13 @@ impl Tcp {
 
     fn receive_limit(&self, listener: Key) -> u32 {
         let wished = self.listeners.get(listener).and_then(|l| l.options.receive_buffer);
-        super::tcb::limit(wished.unwrap_or(self.config.receive_buffer))
+        super::tcb::limit(wished.unwrap_or(self.shared.config.receive_buffer))
     }
 
     /// Answers a SYN. `stamp`: the timestamp clock with a cookie's options in it.
     fn send_syn_ack<S: Sink>(&mut self, request: &Request, stamp: Option<u32>, io: &mut Io<'_, S>) {
         let (local, remote) = (request.key.local_ip(), request.key.remote_ip());
-        let Ok(path) = io.ip.path(io.now, local, remote) else { return };
+        let Ok(mut path) = io.ip.path(io.now, local, remote) else { return };
         let limit = self.receive_limit(request.listener);
         let window = limit.min(u32::from(u16::MAX)) as u16;
         let timestamps = request.flags.contains(RequestFlags::TIMESTAMPS).then(|| {
@@ -205,7 +205,7 @@ impl Tcp {
             sack_permitted: request.flags.contains(RequestFlags::SACK),
         };
         // One that meets a full device is sent again by its timer.
-        let _ = write_control(&mut Ends::of(&request.key, path), &out, io.ip, io.sink, &mut cx!(self, io));
+        let _ = write_control((&request.key, &mut path), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// A segment for a connection of which we have answered the SYN.
@@ -219,7 +219,7 @@ impl Tcp {
         let Some(request) = self.half_open.get(index).copied() else { return };
         if seg.flags.contains(Bits::RST) {
             if seg.seq == request.irs + 1 {
-                self.stats.resets_received += 1;
+                self.shared.stats.resets_received += 1;
                 self.forget_half_open(index);
             }
             return;
@@ -228,7 +228,7 @@ impl Tcp {
             if seg.seq == request.irs {
                 self.send_syn_ack(&request, None, io);
             } else if self.shared.challenges.allow(io.now) {
-                self.stats.challenge_acks += 1;
+                self.shared.stats.challenge_acks += 1;
                 self.ack_half_open(&request, io);
             }
             return;
@@ -245,8 +245,8 @@ impl Tcp {
         });
         let window = self.receive_limit(request.listener).min(u32::from(u16::MAX));
         if old || seg.seq.since(request.irs + 1) > window {
-            self.stats.rx_outside_window += u64::from(!old);
-            self.stats.rx_paws_dropped += u64::from(old);
+            self.shared.stats.rx_outside_window += u64::from(!old);
+            self.shared.stats.rx_paws_dropped += u64::from(old);
             if self.shared.challenges.allow(io.now) {
                 self.ack_half_open(&request, io);
             }
@@ -254,7 +254,7 @@ impl Tcp {
         }
         if self.listeners.get(request.listener).is_none_or(Listener::is_full) {
             // The SYN-ACK is sent again, and with it the peer's answer comes again.
-            self.stats.accept_queue_full += 1;
+            self.shared.stats.accept_queue_full += 1;
             return;
         }
         let sent_at = self.half_open.sent_at(index);
@@ -277,8 +277,8 @@ impl Tcp {
             .contains(RequestFlags::TIMESTAMPS)
             .then(|| (clock(io.now).wrapping_add(self.isn.timestamp_offset(&request.key)), request.ts_recent));
         let out = Out::new(request.iss + 1, request.irs + 1, Bits::ACK, window, timestamps);
-        let path = Path::default();
-        let _ = write_control(&mut Ends::of(&request.key, path), &out, io.ip, io.sink, &mut cx!(self, io));
+        let mut path = Path::default();
+        let _ = write_control((&request.key, &mut path), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// An acknowledgement that nobody waits for may carry a SYN cookie. Whether it did.
@@ -290,22 +290,22 @@ impl Tcp {
         packet: impl Carrier,
         io: &mut Io<'_, S>,
     ) -> bool {
-        if !self.config.syn_cookies || seg.flags.contains(Bits::SYN) || !self.cookies_lately(io.now) {
+        if !self.shared.config.syn_cookies || seg.flags.contains(Bits::SYN) || !self.cookies_lately(io.now) {
             return false;
         }
         let (irs, iss) = (seg.seq - 1, seg.ack - 1);
         let Some(mss) = self.cookies.check(io.now, key, irs, iss) else {
-            self.stats.syn_cookies_invalid += 1;
+            self.shared.stats.syn_cookies_invalid += 1;
             return false;
         };
         if self.listeners.get(listener).is_none_or(Listener::is_full) {
-            self.stats.accept_queue_full += 1;
+            self.shared.stats.accept_queue_full += 1;
             return true;
         }
         let mut flags = RequestFlags::default();
         let mut window_scale = 0;
         if let Some((_, echo)) = seg.timestamps
-            && self.config.timestamps
+            && self.shared.config.timestamps
         {
             let options = CookieOptions::from_stamp(echo.wrapping_sub(self.isn.timestamp_offset(key)));
             flags = flags | RequestFlags::TIMESTAMPS;
@@ -318,7 +318,7 @@ impl Tcp {
         }
         let ts_recent = seg.timestamps.map_or(0, |(val, _)| val);
         let request = Request { key: *key, irs, iss, ts_recent, listener, mss, window_scale, flags, retransmits: 0 };
-        self.stats.syn_cookies_valid += 1;
+        self.shared.stats.syn_cookies_valid += 1;
         self.complete(&request, None, seg, packet, io);
         true
     }
@@ -370,11 +370,11 @@ impl Tcp {
         tcb.start(&cx, rtt, u32::from(request.retransmits));
         tcb.ready = Readiness::CONNECTED | Readiness::WRITABLE;
         let Ok(key) = self.conns.insert(tcb) else {
-            cx.stats.accept_queue_full += 1;
+            cx.shared.stats.accept_queue_full += 1;
             return;
         };
         self.table.insert(hash, Flow::Connection(key.index));
-        cx.stats.passive_opens += 1;
+        cx.shared.stats.passive_opens += 1;
         let Some(tcb) = self.conns.at_mut(key.index) else { return };
         let verdict = tcb.receive_acceptable(key.index, seg, packet, &mut cx);
         // The listener's options may ask for keep-alive probes.
@@ -383,7 +383,7 @@ impl Tcp {
             listener.queue.push_back(key.index);
             if !listener.told {
                 listener.told = true;
-                self.events.accept(request.listener);
+                self.shared.events.accept(request.listener);
             }
         }
         debug_assert_eq!(verdict, Verdict::Stays, "a connection cannot end with the segment that makes it");
@@ -403,12 +403,12 @@ impl Tcp {
             match due {
                 Due::Resend(index) => {
                     if let Some(request) = self.half_open.get(index).copied() {
-                        self.stats.retransmitted_segments += 1;
+                        self.shared.stats.retransmitted_segments += 1;
                         self.send_syn_ack(&request, None, io);
                     }
                 }
                 Due::GiveUp(index, request) => {
-                    self.stats.half_open_timeouts += 1;
+                    self.shared.stats.half_open_timeouts += 1;
                     let hash = self.table.hash(&request.key);
                     self.table.remove(hash, Flow::HalfOpen(index));
                 }

@@ -52,7 +52,7 @@ use self::table::{Flow, FlowHash, FlowKey, FlowTable};
 use self::tcb::{Flags, NEVER, Tcb};
 use self::time_wait::{Answer, Arrival, Record, TimeWait};
 use self::wheel::{Tick, Wheel};
-use self::write::{Ends, Out, write_control};
+use self::write::{Out, write_control};
 use super::buffers::Buffers;
 use super::chunk::Carrier;
 use super::config::{Config, RxChecksum, TcpConfig, TxChecksum};
@@ -73,14 +73,10 @@ const COOKIE_LIFE: Duration = Duration::from_secs(128);
 
 /// TCP of one engine.
 pub(super) struct Tcp {
-    config: TcpConfig,
     rx_checksum: RxChecksum,
-    tx_checksum: TxChecksum,
-    pub(super) stats: TcpStats,
     table: FlowTable,
     conns: Slab<Tcb>,
-    shared: Shared,
-    events: Events,
+    pub(super) shared: Shared,
     listeners: Slab<Listener>,
     listening: Listening,
     half_open: HalfOpen,
@@ -94,6 +90,10 @@ pub(super) struct Tcp {
 
 /// What connections share and each of them may touch.
 pub(super) struct Shared {
+    config: TcpConfig,
+    tx_checksum: TxChecksum,
+    pub(super) stats: TcpStats,
+    events: Events,
     /// Deadlines, one entry per connection.
     wheel: Wheel,
     /// When paced connections may go on.
@@ -112,12 +112,7 @@ pub(super) struct Target {
     /// Where the segment lies in its packet.
     start: u32,
     len: u32,
-    /// The connection's place, if [`Tcp::touch`] has looked; whether it is the right one is for [`Tcp::receive`] to see.
-    place: u32,
 }
-
-/// No place has been looked for.
-const NOWHERE: u32 = u32::MAX;
 
 /// Sockets of which something is to be told.
 #[derive(Default)]
@@ -145,11 +140,7 @@ impl Events {
 /// What handling one segment or deadline needs besides the connection.
 pub(super) struct Cx<'a> {
     now: Instant,
-    config: &'a TcpConfig,
-    tx_checksum: TxChecksum,
-    stats: &'a mut TcpStats,
     buffers: &'a mut Buffers,
-    events: &'a mut Events,
     shared: &'a mut Shared,
 }
 
@@ -160,9 +151,9 @@ impl Cx<'_> {
             self.shared.rtt.record(rtt);
         }
         if acked.dsack || acked.entered || acked.spurious {
-            self.stats.rx_dsacks += u64::from(acked.dsack);
-            self.stats.fast_recoveries += u64::from(acked.entered);
-            self.stats.spurious_recoveries += u64::from(acked.spurious);
+            self.shared.stats.rx_dsacks += u64::from(acked.dsack);
+            self.shared.stats.fast_recoveries += u64::from(acked.entered);
+            self.shared.stats.spurious_recoveries += u64::from(acked.spurious);
         }
     }
 }
@@ -181,15 +172,7 @@ macro_rules! cx {
         $crate::stack::tcp::cx!($tcp, $io.now, $io.buffers)
     };
     ($tcp:expr, $now:expr, $buffers:expr) => {
-        $crate::stack::tcp::Cx {
-            now: $now,
-            config: &$tcp.config,
-            tx_checksum: $tcp.tx_checksum,
-            stats: &mut $tcp.stats,
-            buffers: $buffers,
-            events: &mut $tcp.events,
-            shared: &mut $tcp.shared,
-        }
+        $crate::stack::tcp::Cx { now: $now, buffers: $buffers, shared: &mut $tcp.shared }
     };
 }
 use cx;
@@ -199,20 +182,20 @@ impl Tcp {
         let tcp = &config.tcp;
         let secret = config.secret;
         Self {
-            config: tcp.clone(),
             rx_checksum: config.checksum.rx,
-            tx_checksum: config.checksum.tx,
-            stats: TcpStats::default(),
             table: FlowTable::new(secret),
             conns: Slab::new(tcp.max_connections),
             shared: Shared {
+                config: tcp.clone(),
+                tx_checksum: config.checksum.tx,
+                stats: TcpStats::default(),
+                events: Events::default(),
                 wheel: Wheel::new(Tick::COARSE),
                 pace: Wheel::new(Tick::FINE),
                 sending: VecDeque::new(),
                 challenges: Limit::new(tcp.challenge_acks_per_second, secret, Purpose::ChallengeAcks),
                 rtt: RttHistogram::default(),
             },
-            events: Events::default(),
             listeners: Slab::new(1 << 20),
             listening: Listening::default(),
             half_open: HalfOpen::new(tcp.max_half_open, tcp.synack_retries),
@@ -225,26 +208,27 @@ impl Tcp {
         }
     }
 
-    /// What connection a segment is of, from its first four bytes; and sends for its place in the table. With several looked
-    /// up before the first is handled, waiting for memory overlaps.
+    /// What connection a segment is of, from its first four bytes.
     #[inline(always)]
     pub(super) fn look_up(&self, packet: &Packet, bytes: &[u8]) -> Option<Target> {
         let ports = bytes.get(packet.range())?.first_chunk::<4>()?;
         let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
         let key = FlowKey::from_ips(packet.destination, port(2), packet.source, port(0));
-        let hash = self.table.hash(&key);
-        self.table.touch(hash);
-        Some(Target { key, hash, start: packet.start, len: packet.len, place: NOWHERE })
+        Some(Target { key, hash: self.table.hash(&key), start: packet.start, len: packet.len })
     }
 
-    /// Sends for the connection that a segment is of.
+    /// Sends for the place in the table. Where that is done for several segments before anything is done for the first one,
+    /// waiting for memory overlaps.
+    #[inline(always)]
+    pub(super) fn touch_place(&self, target: &Target) {
+        self.table.touch(target.hash);
+    }
+
+    /// Sends for the connection that a segment is of, likewise.
     #[inline]
-    pub(super) fn touch(&self, target: &mut Target) {
-        if let Some(Flow::Connection(index)) = self.table.candidate(target.hash)
-            && let Some(tcb) = self.conns.at(index)
-        {
+    pub(super) fn touch(&self, target: &Target) {
+        if let Some(tcb) = self.table.candidate(target.hash).and_then(|index| self.conns.at(index)) {
             tcb.touch();
-            target.place = index;
         }
     }
 
@@ -257,48 +241,71 @@ impl Tcp {
         checked: bool,
         io: &mut Io<'_, S>,
     ) {
-        self.stats.rx_segments += 1;
-        let &Target { key, start, len, .. } = target;
+        self.shared.stats.rx_segments += 1;
+        let &Target { ref key, start, len, .. } = target;
         let Some(bytes) = carrier.get(start as usize..start as usize + len as usize) else { return };
         let Ok(header) = Header::parse(bytes) else {
-            self.stats.rx_malformed += 1;
+            self.shared.stats.rx_malformed += 1;
             return;
         };
-        if !checked && self.rx_checksum == RxChecksum::Verify && !is_intact(&key, bytes) {
-            self.stats.rx_bad_checksum += 1;
+        if !checked && self.rx_checksum == RxChecksum::Verify && !is_intact(key, bytes) {
+            self.shared.stats.rx_bad_checksum += 1;
             return;
         }
         let seg = Segment::new(&header, bytes, start);
-        let flow = self.find(target);
-        match flow {
-            Some(Flow::Connection(index)) => {
-                let Some(tcb) = self.conns.at_mut(index) else { return };
-                let verdict = tcb.receive(index, &seg, carrier, &mut cx!(self, io));
-                match verdict {
-                    Verdict::Stays => {}
-                    Verdict::Refused => self.refuse(&key, &seg, io),
-                    over => self.conclude(index, over, io),
-                }
-            }
-            Some(Flow::HalfOpen(index)) => self.receive_half_open(index, &seg, carrier, io),
-            Some(Flow::TimeWait(index)) => self.receive_late(index, &key, &seg, carrier, io),
-            None => self.receive_unknown(&key, &seg, None, carrier, io),
+        if let Some(index) = self.table.candidate(target.hash)
+            && let Some(tcb) = self.conns.at_mut(index)
+            && tcb.key == *key
+        {
+            let verdict = tcb.receive(index, &seg, carrier, &mut cx!(self, io));
+            return self.conclude_segment(index, verdict, key, &seg, io);
         }
+        self.receive_elsewhere(target, &seg, carrier, io);
     }
 
-    /// What a segment is for.
-    #[inline(always)]
-    fn find(&self, target: &Target) -> Option<Flow> {
-        let &Target { ref key, hash, place, .. } = target;
+    /// A segment that is not of the connection that the table names first.
+    #[inline(never)]
+    fn receive_elsewhere<S: Sink>(
+        &mut self,
+        target: &Target,
+        seg: &Segment,
+        carrier: impl Carrier,
+        io: &mut Io<'_, S>,
+    ) {
+        let &Target { ref key, hash, .. } = target;
         let (conns, half_open, time_wait) = (&self.conns, &self.half_open, &self.time_wait);
-        if conns.at(place).is_some_and(|tcb| tcb.key == *key && tcb.flags.has(Flags::IN_TABLE)) {
-            return Some(Flow::Connection(place));
-        }
-        self.table.find(hash, |flow| match flow {
+        let flow = self.table.find(hash, |flow| match flow {
             Flow::Connection(index) => conns.at(index).is_some_and(|tcb| tcb.key == *key),
             Flow::HalfOpen(index) => half_open.get(index).is_some_and(|request| request.key == *key),
             Flow::TimeWait(index) => time_wait.get(index).is_some_and(|record| record.key == *key),
-        })
+        });
+        match flow {
+            Some(Flow::Connection(index)) => {
+                let Some(tcb) = self.conns.at_mut(index) else { return };
+                let verdict = tcb.receive(index, seg, carrier, &mut cx!(self, io));
+                self.conclude_segment(index, verdict, key, seg, io);
+            }
+            Some(Flow::HalfOpen(index)) => self.receive_half_open(index, seg, carrier, io),
+            Some(Flow::TimeWait(index)) => self.receive_late(index, key, seg, carrier, io),
+            None => self.receive_unknown(key, seg, None, carrier, io),
+        }
+    }
+
+    /// What a connection says of a segment.
+    #[inline(always)]
+    fn conclude_segment<S: Sink>(
+        &mut self,
+        index: u32,
+        verdict: Verdict,
+        key: &FlowKey,
+        seg: &Segment,
+        io: &mut Io<'_, S>,
+    ) {
+        match verdict {
+            Verdict::Stays => {}
+            Verdict::Refused => self.refuse(key, seg, io),
+            over => self.conclude(index, over, io),
+        }
     }
 
     /// A segment for a connection that is over.
@@ -325,15 +332,15 @@ impl Tcp {
             Answer::Ack => self.ack_time_wait(index, io),
             Answer::Challenge => {
                 if self.shared.challenges.allow(io.now) {
-                    self.stats.challenge_acks += 1;
+                    self.shared.stats.challenge_acks += 1;
                     self.ack_time_wait(index, io);
                 } else {
-                    self.stats.challenge_acks_limited += 1;
+                    self.shared.stats.challenge_acks_limited += 1;
                 }
             }
             Answer::Reuse { least } => {
                 if self.listens(key) {
-                    self.stats.time_wait_reused += 1;
+                    self.shared.stats.time_wait_reused += 1;
                     self.forget_time_wait(index, key);
                     self.receive_unknown(key, seg, Some(least), carrier, io);
                 } else {
@@ -349,7 +356,7 @@ impl Tcp {
         let timestamps =
             record.timestamps.then(|| ((io.now.as_millis() as u32).wrapping_add(record.ts_offset), record.ts_recent));
         let out = Out::new(record.snd_nxt, record.rcv_nxt, Bits::ACK, record.window, timestamps);
-        let _ = write_control(&mut Ends::of(&record.key, Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
+        let _ = write_control((&record.key, &mut Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     fn forget_time_wait(&mut self, index: u32, key: &FlowKey) {
@@ -368,8 +375,8 @@ impl Tcp {
         } else {
             Out::new(Seq(0), seg.end(), Bits::RST | Bits::ACK, 0, None)
         };
-        self.stats.resets_sent += 1;
-        let _ = write_control(&mut Ends::of(key, Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
+        self.shared.stats.resets_sent += 1;
+        let _ = write_control((key, &mut Path::default()), &out, io.ip, io.sink, &mut cx!(self, io));
     }
 
     /// A connection is over, in whichever way.
@@ -405,11 +412,11 @@ impl Tcp {
         self.detach(index);
         let (at, dropped) = self.time_wait.insert(io.now, record);
         if let Some((old, old_record)) = dropped {
-            self.stats.time_wait_overflow += 1;
+            self.shared.stats.time_wait_overflow += 1;
             self.table.remove(self.table.hash(&old_record.key), Flow::TimeWait(old));
         }
         self.table.insert(self.table.hash(&record.key), Flow::TimeWait(at));
-        self.stats.time_waits += 1;
+        self.shared.stats.time_waits += 1;
         if answers {
             self.ack_time_wait(at, io);
         }
@@ -443,7 +450,7 @@ impl Tcp {
         }
         if tcb.recovery.una() == tcb.iss + 1 && tcb.bytes_received == 0 && tcb.listener.is_none() && tcb.error.is_some()
         {
-            self.stats.failed_connects += 1;
+            self.shared.stats.failed_connects += 1;
         }
         tcb.tell(index, Readiness::CLOSED, &mut cx!(self, now, buffers));
     }
@@ -470,11 +477,11 @@ impl Tcp {
     fn send_reset<S: Sink>(&mut self, index: u32, io: &mut Io<'_, S>) -> Turn {
         let Some(tcb) = self.conns.at_mut(index) else { return Turn::Done };
         let out = Out::new(tcb.recovery.nxt(), tcb.rcv_nxt, Bits::RST | Bits::ACK, 0, None);
-        let mut ends = tcb.ends;
-        if write_control(&mut ends, &out, io.ip, io.sink, &mut cx!(self, io)).is_err() {
+        let (key, mut path) = (tcb.key, tcb.path);
+        if write_control((&key, &mut path), &out, io.ip, io.sink, &mut cx!(self, io)).is_err() {
             return Turn::Full;
         }
-        self.stats.resets_sent += 1;
+        self.shared.stats.resets_sent += 1;
         tcb.flags.clear(Flags::ABORT);
         self.finish(index, io.now, io.buffers);
         Turn::Done
@@ -520,7 +527,7 @@ impl Tcp {
                 Turn::Done
             } else {
                 if tcb.heard_at == io.now {
-                    io.ip.confirm(io.now, &tcb.ends.path);
+                    io.ip.confirm(io.now, &tcb.path);
                 }
                 tcb.egress(index, io.ip, io.sink, &mut cx!(self, io))
             };
@@ -553,7 +560,7 @@ impl Tcp {
     /// The next thing to tell.
     #[inline]
     pub(super) fn next_event(&mut self) -> Option<Event> {
-        while let Some(source) = self.events.queue.pop_front() {
+        while let Some(source) = self.shared.events.queue.pop_front() {
             match source {
                 Source::Connection(index) => {
                     let Some((key, tcb)) = self.conns.entry_at(index) else { continue };
@@ -601,7 +608,7 @@ impl Tcp {
             let path_mss = path_mss(mtu, error.remote);
             let mss = tcb.segment_size(path_mss);
             if path_mss < tcb.path_mss && mss < tcb.mss {
-                self.stats.path_mtu_reduced += 1;
+                self.shared.stats.path_mtu_reduced += 1;
                 tcb.path_mss = path_mss;
                 tcb.mss = mss;
                 tcb.recovery.set_mss(now, mss);
@@ -645,8 +652,7 @@ impl Tcp {
 /// Whether a segment's checksum is right.
 #[inline]
 fn is_intact(key: &FlowKey, segment: &[u8]) -> bool {
-    let pseudo = Sum::pseudo(key.local_ip(), key.remote_ip(), crate::wire::protocol::TCP, segment.len());
-    Sum::of(segment).add(pseudo).is_valid()
+    Sum::of(segment).add(key.pseudo(segment.len())).is_valid()
 }
 
 /// What a segment may carry, options included, on a path that takes packets of `mtu` bytes.

@@ -36,7 +36,7 @@ impl Tcb {
             if !ack {
                 return Verdict::Stays;
             }
-            cx.stats.resets_received += 1;
+            cx.shared.stats.resets_received += 1;
             self.error = Some(SocketError::ConnectionRefused);
             return Verdict::Over;
         }
@@ -78,7 +78,7 @@ impl Tcb {
         }
         if seg.flags.intersects(Bits::RST | Bits::SYN) {
             if seg.flags.contains(Bits::RST) && seg.seq == self.rcv_nxt {
-                cx.stats.resets_received += 1;
+                cx.shared.stats.resets_received += 1;
                 self.error = Some(SocketError::ConnectionRefused);
                 return Verdict::Over;
             }
@@ -159,7 +159,7 @@ impl Tcb {
             timestamps: self.flags.has(Flags::TIMESTAMPS).then_some(Duration::from_millis(1)),
             mss: self.mss,
         };
-        self.recovery = Recovery::new(cx.config, self.congestion, agreed, self.iss + 1);
+        self.recovery = Recovery::new(&cx.shared.config, self.congestion, agreed, self.iss + 1);
         self.recovery.handshake(cx.now, rtt, resent);
         self.small_end = self.iss + 1;
         if self.flags.has(Flags::FIN) {

@@ -187,7 +187,7 @@ impl Tcb {
         let data = self.send_segment(seq, len, ip, sink, cx)?;
         self.recovery.sent_next(cx.now, len);
         self.bytes_sent += data as u64;
-        cx.stats.tx_bytes += data as u64;
+        cx.shared.stats.tx_bytes += data as u64;
         if len < u32::from(self.mss) {
             self.small_end = seq + len;
         }
@@ -210,8 +210,8 @@ impl Tcb {
         let data = self.send_segment(seq, len, ip, sink, cx)?;
         self.recovery.sent(cx.now, seq, len);
         self.retransmits += 1;
-        cx.stats.retransmitted_segments += 1;
-        cx.stats.retransmitted_bytes += u64::from(len);
+        cx.shared.stats.retransmitted_segments += 1;
+        cx.shared.stats.retransmitted_bytes += u64::from(len);
         if self.unsent() == 0 || data < usize::from(self.mss) {
             self.flags.clear(Flags::PUSH);
         }
@@ -240,7 +240,7 @@ impl Tcb {
             flags |= Bits::FIN;
         }
         let header = self.header(seq, flags, cx);
-        write_data(&mut self.ends, &header, (&self.tx, offset..offset + data), ip, sink, cx)?;
+        write_data((&self.key, &mut self.path), header, (&self.tx, offset..offset + data), ip, sink, cx)?;
         if self.flags.has(Flags::ACK_DUE) {
             self.flags.set(Flags::INTERACTIVE);
         }
@@ -254,7 +254,7 @@ impl Tcb {
         if self.flags.has(Flags::SACK) {
             if let Some(range) = self.duplicate {
                 out.report(range);
-                cx.stats.tx_dsacks += 1;
+                cx.shared.stats.tx_dsacks += 1;
             }
             if self.rx.has_gaps() {
                 let mut blocks = [(Seq::default(), Seq::default()); 4];
@@ -262,7 +262,7 @@ impl Tcb {
                 blocks[..count].iter().for_each(|block| out.report(*block));
             }
         }
-        write_control(&mut self.ends, &out, ip, sink, cx)?;
+        write_control((&self.key, &mut self.path), &out, ip, sink, cx)?;
         self.duplicate = None;
         self.acknowledged();
         Ok(())
@@ -272,11 +272,11 @@ impl Tcb {
     #[cold]
     fn send_probe<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
         let out = Out::from(self.header(self.recovery.una() - 1, Bits::ACK, cx));
-        write_control(&mut self.ends, &out, ip, sink, cx)?;
+        write_control((&self.key, &mut self.path), &out, ip, sink, cx)?;
         if self.flags.has(Flags::KEEP_ALIVE) {
-            cx.stats.keep_alive_probes += 1;
+            cx.shared.stats.keep_alive_probes += 1;
         } else {
-            cx.stats.window_probes += 1;
+            cx.shared.stats.window_probes += 1;
         }
         self.flags.clear(Flags::PROBE.or(Flags::KEEP_ALIVE));
         Ok(())
@@ -287,13 +287,13 @@ impl Tcb {
     fn send_syn<S: Sink>(&mut self, ip: &mut Ip, sink: &mut S, cx: &mut Cx<'_>) -> Result<(), Full> {
         let answers = self.state == State::SynReceived;
         let out = self.syn(answers, cx);
-        write_control(&mut self.ends, &out, ip, sink, cx)?;
+        write_control((&self.key, &mut self.path), &out, ip, sink, cx)?;
         self.flags.clear(Flags::SYN_DUE);
-        self.state_at = cx.now + initial_rto(cx.config, u32::from(self.tries));
+        self.state_at = cx.now + initial_rto(&cx.shared.config, u32::from(self.tries));
         if self.tries == 0 {
             self.unacked_since = cx.now;
         } else {
-            cx.stats.retransmitted_segments += 1;
+            cx.shared.stats.retransmitted_segments += 1;
         }
         if answers {
             self.acknowledged();

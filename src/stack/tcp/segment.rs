@@ -31,7 +31,7 @@ impl Segment {
         match Timestamps::parse_fast(options) {
             Some(Timestamps { value, echo }) => Self::plain(header, segment, at, Some((value, echo))),
             None if options.is_empty() => Self::plain(header, segment, at, None),
-            None => Self::with_options(header, segment, at),
+            None => Self::plain(header, segment, at, None).with_options(options),
         }
     }
 
@@ -55,18 +55,19 @@ impl Segment {
         }
     }
 
-    #[cold]
-    fn with_options(header: &Header, segment: &[u8], at: u32) -> Self {
-        let options = Options::parse(header.options(segment));
-        let mut me = Self::plain(header, segment, at, options.timestamps.map(|t| (t.value, t.echo)));
-        me.sack_permitted = options.sack_permitted;
-        me.window_scale = options.window_scale;
-        me.mss = options.mss;
-        for (to, (start, end)) in me.sacks.iter_mut().zip(&*options.sacks) {
+    /// With whatever options there are.
+    #[inline(never)]
+    fn with_options(mut self, options: &[u8]) -> Self {
+        let options = Options::parse(options);
+        self.timestamps = options.timestamps.map(|t| (t.value, t.echo));
+        self.sack_permitted = options.sack_permitted;
+        self.window_scale = options.window_scale;
+        self.mss = options.mss;
+        for (to, (start, end)) in self.sacks.iter_mut().zip(&*options.sacks) {
             *to = (Seq(*start), Seq(*end));
-            me.sack_count += 1;
+            self.sack_count += 1;
         }
-        me
+        self
     }
 
     /// What the peer has selectively acknowledged, as it says.

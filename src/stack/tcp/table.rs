@@ -268,10 +268,19 @@ impl FlowTable {
         black_box(segment.buckets[segment.home(hash.0)].flows[0]);
     }
 
-    /// The first flow with this hash in its tag, whose key may be another: to touch the record that is probably meant.
-    #[inline]
-    pub(crate) fn candidate(&self, hash: FlowHash) -> Option<Flow> {
-        self.find(hash, |_| true)
+    /// The first flow with this hash in its tag, if that is a connection, whose key may be another: the one that is probably
+    /// meant.
+    #[inline(always)]
+    pub(crate) fn candidate(&self, hash: FlowHash) -> Option<u32> {
+        let mut found = 0;
+        self.segment(hash).search(hash.0, |word| {
+            found = word;
+            true
+        })?;
+        match Flow::unpack(found) {
+            Some(Flow::Connection(index)) => Some(index),
+            _ => None,
+        }
     }
 
     /// The flow with this hash for which `matches` finds the key equal.

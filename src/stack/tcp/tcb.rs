@@ -9,7 +9,6 @@ use super::recv_queue::RecvQueue;
 use super::send_buffer::SendBuffer;
 use super::seq::Seq;
 use super::table::FlowKey;
-use super::write::Ends;
 use crate::stack::config::CongestionControl;
 use crate::stack::ip::Path;
 use crate::stack::{Instant, ListenerId, Readiness, SocketError};
@@ -168,7 +167,8 @@ pub(super) struct Tcb {
     pub(super) snd_wl2: Seq,
     pub(super) max_snd_wnd: u32,
     pub(super) mss: u16,
-    pub(super) ends: Ends,
+    /// Where segments go next.
+    pub(super) path: Path,
     pub(super) recovery: Recovery,
     pub(super) tx: SendBuffer,
     pub(super) snd_limit: u32,
@@ -208,7 +208,7 @@ pub(super) struct Tcb {
 impl Tcb {
     /// A connection in SYN-SENT, of which nothing has been sent. `agree`, `start` and the caller make the rest.
     pub(super) fn new(key: FlowKey, iss: Seq, path: Path, path_mss: u16, wish: &Wish, cx: &Cx<'_>) -> Self {
-        let config = cx.config;
+        let config = &cx.shared.config;
         let mut flags = Flags::default();
         for (wanted, flag) in [
             (config.timestamps, Flags::TIMESTAMPS),
@@ -248,7 +248,7 @@ impl Tcb {
             snd_wl2: Seq(0),
             max_snd_wnd: 0,
             mss: path_mss,
-            ends: Ends::of(&key, path),
+            path,
             recovery: Recovery::new(config, congestion, agreed, iss + 1),
             tx: SendBuffer::default(),
             snd_limit,
@@ -281,9 +281,8 @@ impl Tcb {
     #[inline]
     pub(super) fn touch(&self) {
         let lines = [self.rcv_nxt.0, self.snd_wnd, self.small_end.0, self.rx.readable() as u32, self.tx.len() as u32];
-        let ends = self.ends.touch();
         let times = self.timer_at.as_nanos() ^ self.unacked_since.as_nanos() ^ self.bytes_received;
-        std::hint::black_box((lines, ends, times, self.recovery.touch()));
+        std::hint::black_box((lines, times, self.recovery.touch()));
     }
 
     /// The options as the program sees them.

@@ -68,22 +68,23 @@ impl Tcb {
     fn retransmission_due(&mut self, index: u32, cx: &mut Cx<'_>) -> Verdict {
         match self.recovery.expired(cx.now) {
             Expired::Nothing => return Verdict::Stays,
-            Expired::Lost { entered } => cx.stats.fast_recoveries += u64::from(entered),
-            Expired::Probe => cx.stats.tail_loss_probes += 1,
+            Expired::Lost { entered } => cx.shared.stats.fast_recoveries += u64::from(entered),
+            Expired::Probe => cx.shared.stats.tail_loss_probes += 1,
             Expired::Timeout { count } => {
-                cx.stats.rto_expired += 1;
+                cx.shared.stats.rto_expired += 1;
                 let limit = if self.flags.has(Flags::ORPHAN) {
-                    cx.config.retries.min(ORPHAN_RETRIES)
+                    cx.shared.config.retries.min(ORPHAN_RETRIES)
                 } else {
-                    cx.config.retries
+                    cx.shared.config.retries
                 };
                 let waited = cx.now.saturating_since(self.unacked_since);
-                if count > limit && waited >= patience(limit, cx.config.max_rto) && self.user_timeout().is_none() {
+                if count > limit && waited >= patience(limit, cx.shared.config.max_rto) && self.user_timeout().is_none()
+                {
                     return self.time_out(cx);
                 }
                 if count > 1 {
                     // The way there may be another by now.
-                    self.ends.path = Path::default();
+                    self.path = Path::default();
                 }
             }
         }
@@ -95,7 +96,11 @@ impl Tcb {
     fn state_due(&mut self, index: u32, cx: &mut Cx<'_>) -> Verdict {
         match self.state {
             State::SynSent | State::SynReceived => {
-                let limit = if self.state == State::SynSent { cx.config.syn_retries } else { cx.config.synack_retries };
+                let limit = if self.state == State::SynSent {
+                    cx.shared.config.syn_retries
+                } else {
+                    cx.shared.config.synack_retries
+                };
                 if u32::from(self.tries) >= limit {
                     return self.time_out(cx);
                 }
@@ -118,7 +123,7 @@ impl Tcb {
             _ => {
                 // A peer that answers may keep its window closed as long as it likes (RFC 9293, 3.8.6.1), but not for a
                 // program that is gone.
-                let (retries, max_rto) = (cx.config.retries.min(u32::from(u8::MAX)), cx.config.max_rto);
+                let (retries, max_rto) = (cx.shared.config.retries.min(u32::from(u8::MAX)), cx.shared.config.max_rto);
                 let silent = u32::from(self.kept_alive) >= retries
                     && cx.now.saturating_since(self.heard_at) >= patience(retries, max_rto);
                 let abandoned = self.flags.has(Flags::ORPHAN)
@@ -140,7 +145,7 @@ impl Tcb {
 
     /// Gives up for want of answers.
     fn time_out(&mut self, cx: &mut Cx<'_>) -> Verdict {
-        cx.stats.timeouts += 1;
+        cx.shared.stats.timeouts += 1;
         self.error = Some(self.soft_error.unwrap_or(SocketError::TimedOut));
         Verdict::Over
     }

@@ -8,39 +8,9 @@ use crate::stack::config::TxChecksum;
 use crate::stack::ip::{Ip, Outgoing, Path};
 use crate::stack::{Full, Sink};
 use crate::wire::checksum::Sum;
+use crate::wire::protocol;
 use crate::wire::tcp::{self, Emit, Flags as Bits, Timestamps};
 use std::ops::Range;
-
-/// Both ends of a connection as its segments name them.
-#[derive(Clone, Copy)]
-pub(super) struct Ends {
-    packet: Outgoing,
-    local_port: u16,
-    remote_port: u16,
-    /// The sum of the pseudo-header without its length.
-    pseudo: Sum,
-    /// Where they go next.
-    pub(super) path: Path,
-}
-
-impl Ends {
-    pub(super) fn of(key: &FlowKey, path: Path) -> Self {
-        let (local, remote) = (key.local_ip(), key.remote_ip());
-        Self {
-            packet: Outgoing { local, remote, protocol: PROTOCOL, ttl: 0, tos: 0, dont_fragment: true },
-            local_port: key.local_port(),
-            remote_port: key.remote_port(),
-            pseudo: Sum::pseudo(local, remote, PROTOCOL, 0),
-            path,
-        }
-    }
-
-    /// Reads something of its last line.
-    #[inline(always)]
-    pub(super) fn touch(&self) -> u16 {
-        self.remote_port
-    }
-}
 
 /// The header of a segment to be written, with no other options than timestamps.
 pub(super) struct Plain {
@@ -89,120 +59,131 @@ impl From<Plain> for Out {
     }
 }
 
-/// A segment about to be written.
-struct Writer<'a> {
-    emit: Emit<'a>,
-    /// Bytes of the segment, header included.
-    len: usize,
-    pseudo: Sum,
-    checksum: TxChecksum,
-}
-
-impl<'a> Writer<'a> {
-    /// For a segment with `data` bytes of payload.
+impl Plain {
+    /// Bytes of the header.
     #[inline(always)]
-    fn new(ends: &Ends, plain: &Plain, data: usize, cx: &Cx<'_>) -> Self {
-        let emit = Emit {
-            src_port: ends.local_port,
-            dst_port: ends.remote_port,
-            seq: plain.seq.0,
-            ack: plain.ack.0,
-            flags: plain.flags,
-            window: plain.window,
-            mss: None,
-            window_scale: None,
-            sack_permitted: false,
-            timestamps: plain.timestamps.map(|(value, echo)| Timestamps { value, echo }),
-            sacks: &[],
-        };
-        // What stays inside is not damaged on the way.
-        let checksum = if ends.path.is_loopback() { TxChecksum::Omit } else { cx.tx_checksum };
-        Self { len: emit.header_len() + data, emit, pseudo: ends.pseudo, checksum }
+    fn header_len(&self) -> usize {
+        if self.timestamps.is_some() { tcp::TIMESTAMPED_LEN } else { tcp::HEADER_LEN }
     }
 
-    /// Writes it. `fill` copies the payload to where it belongs, and sums it if it is told to.
+    /// For the wire.
     #[inline(always)]
-    fn write(&self, segment: &mut [u8], fill: impl FnOnce(&mut [u8], bool) -> Sum) {
-        let Ok(written) = self.emit.write(segment) else { return };
-        let payload = segment.get_mut(written.len..).unwrap_or_default();
-        let payload = fill(payload, self.checksum == TxChecksum::Compute);
-        let pseudo = || self.pseudo.add(Sum::of_be32(self.len as u32));
-        match self.checksum {
-            TxChecksum::Compute => tcp::put_checksum(segment, written.sum.add(payload).add(pseudo())),
-            TxChecksum::Offload => tcp::put_unfinished_checksum(segment, pseudo()),
-            TxChecksum::Omit => {}
+    fn emit(&self, key: &FlowKey) -> Emit<'static> {
+        Emit {
+            src_port: key.local_port(),
+            dst_port: key.remote_port(),
+            seq: self.seq.0,
+            ack: self.ack.0,
+            flags: self.flags,
+            window: self.window,
+            timestamps: self.timestamps.map(|(value, echo)| Timestamps { value, echo }),
+            ..Emit::default()
         }
     }
 }
 
-/// Writes a segment whose payload is this range of what has been given to send.
-#[inline(always)]
-pub(super) fn write_data<S: Sink>(
-    ends: &mut Ends,
-    plain: &Plain,
-    (tx, range): (&SendBuffer, Range<usize>),
-    ip: &mut Ip,
-    sink: &mut S,
-    cx: &mut Cx<'_>,
-) -> Result<(), Full> {
-    let writer = Writer::new(ends, plain, range.len(), cx);
-    if !ip.is_ready(&ends.path, &ends.packet, writer.len) {
-        return write_data_slowly(ends, plain, (tx, range), ip, sink, cx);
+/// What the IP header of all segments says.
+fn packet(key: &FlowKey) -> Outgoing {
+    Outgoing {
+        local: key.local_ip(),
+        remote: key.remote_ip(),
+        protocol: protocol::TCP,
+        ttl: 0,
+        tos: 0,
+        dont_fragment: true,
     }
-    ip.send_ready(cx.now, sink, &ends.path, &ends.packet, writer.len, |segment| {
-        writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
-    })?;
-    cx.stats.tx_segments += 1;
-    Ok(())
 }
 
-/// [`write_data`] where the way must be looked for. Apart from it, so that there the writer is no more than a few registers.
-#[inline(never)]
-fn write_data_slowly<S: Sink>(
-    ends: &mut Ends,
-    plain: &Plain,
-    (tx, range): (&SendBuffer, Range<usize>),
-    ip: &mut Ip,
-    sink: &mut S,
-    cx: &mut Cx<'_>,
-) -> Result<(), Full> {
-    let writer = Writer::new(ends, plain, range.len(), cx);
-    let Ends { packet, path, .. } = ends;
-    ip.send(cx.now, sink, path, packet, writer.len, |segment| {
-        writer.write(segment, |to, sums| copy(tx, range.start, to, sums));
-    })?;
-    cx.stats.tx_segments += 1;
-    Ok(())
-}
-
+/// Who computes the checksum. What stays inside is not damaged on the way.
 #[inline(always)]
-fn copy(tx: &SendBuffer, offset: usize, to: &mut [u8], sums: bool) -> Sum {
-    if sums {
+fn checksum(path: &Path, cx: &Cx<'_>) -> TxChecksum {
+    if path.is_loopback() { TxChecksum::Omit } else { cx.shared.tx_checksum }
+}
+
+/// Completes a segment; `sum` is that of its header and its payload.
+#[inline(always)]
+fn finish(segment: &mut [u8], key: &FlowKey, sum: Sum, checksum: TxChecksum) {
+    match checksum {
+        TxChecksum::Compute => tcp::put_checksum(segment, sum.add(key.pseudo(segment.len()))),
+        TxChecksum::Offload => tcp::put_unfinished_checksum(segment, key.pseudo(segment.len())),
+        TxChecksum::Omit => {}
+    }
+}
+
+/// Copies the payload to where it belongs, and sums it if that is asked for.
+#[inline(always)]
+fn copy(tx: &SendBuffer, offset: usize, to: &mut [u8], checksum: TxChecksum) -> Sum {
+    if checksum == TxChecksum::Compute {
         return tx.copy_out(offset, to);
     }
     tx.copy_out_plain(offset, to);
     Sum::ZERO
 }
 
-/// A segment without payload, of which there are few.
-#[inline(never)]
+/// Writes a segment whose payload is this range of what has been given to send.
+#[inline(always)]
+pub(super) fn write_data<S: Sink>(
+    (key, path): (&FlowKey, &mut Path),
+    plain: Plain,
+    (tx, range): (&SendBuffer, Range<usize>),
+    ip: &mut Ip,
+    sink: &mut S,
+    cx: &mut Cx<'_>,
+) -> Result<(), Full> {
+    let len = plain.header_len() + range.len();
+    if !ip.is_ready(path, len) {
+        return write((key, path), &plain.into(), Some((tx, range)), ip, sink, cx);
+    }
+    let checksum = checksum(path, cx);
+    ip.send_ready(cx.now, sink, path, key.v4_ips(), protocol::TCP, len, |segment| {
+        if let Ok(written) = plain.emit(key).write_plain(segment) {
+            let payload = segment.get_mut(written.len..).unwrap_or_default();
+            let sum = copy(tx, range.start, payload, checksum);
+            finish(segment, key, written.sum.add(sum), checksum);
+        }
+    })?;
+    cx.shared.stats.tx_segments += 1;
+    Ok(())
+}
+
+/// Writes a segment without payload.
+#[inline]
 pub(super) fn write_control<S: Sink>(
-    ends: &mut Ends,
+    ends: (&FlowKey, &mut Path),
     out: &Out,
     ip: &mut Ip,
     sink: &mut S,
     cx: &mut Cx<'_>,
 ) -> Result<(), Full> {
-    let mut writer = Writer::new(ends, &out.plain, 0, cx);
-    writer.emit.mss = out.syn.mss;
-    writer.emit.window_scale = out.syn.window_scale;
-    writer.emit.sack_permitted = out.syn.sack_permitted;
-    writer.emit.sacks = &out.reports[..usize::from(out.report_count)];
-    writer.len = writer.emit.header_len();
-    let Ends { packet, path, .. } = ends;
-    ip.send(cx.now, sink, path, packet, writer.len, |segment| writer.write(segment, |_, _| Sum::ZERO))?;
-    cx.stats.tx_segments += 1;
-    Ok(())
+    write(ends, out, None, ip, sink, cx)
 }
 
-const PROTOCOL: u8 = crate::wire::protocol::TCP;
+/// Writes any segment. Apart from [`write_data`], in which so there is room for nothing but what is usual.
+#[inline(never)]
+fn write<S: Sink>(
+    (key, path): (&FlowKey, &mut Path),
+    out: &Out,
+    data: Option<(&SendBuffer, Range<usize>)>,
+    ip: &mut Ip,
+    sink: &mut S,
+    cx: &mut Cx<'_>,
+) -> Result<(), Full> {
+    let emit = Emit {
+        mss: out.syn.mss,
+        window_scale: out.syn.window_scale,
+        sack_permitted: out.syn.sack_permitted,
+        sacks: &out.reports[..usize::from(out.report_count)],
+        ..out.plain.emit(key)
+    };
+    let len = emit.header_len() + data.as_ref().map_or(0, |(_, range)| range.len());
+    let checksum = checksum(path, cx);
+    ip.send(cx.now, sink, path, &packet(key), len, |segment| {
+        if let Ok(written) = emit.write(segment) {
+            let payload = segment.get_mut(written.len..).unwrap_or_default();
+            let sum = data.map_or(Sum::ZERO, |(tx, range)| copy(tx, range.start, payload, checksum));
+            finish(segment, key, written.sum.add(sum), checksum);
+        }
+    })?;
+    cx.shared.stats.tx_segments += 1;
+    Ok(())
+}

@@ -14,6 +14,9 @@ pub use options::{MAX_SACKS, Options, Sacks, Timestamps};
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
 
+/// Bytes of a header whose options are timestamps alone.
+pub const TIMESTAMPED_LEN: usize = HEADER_LEN + options::TIMESTAMPS_LEN;
+
 /// Bytes of the longest header there can be.
 pub const MAX_HEADER_LEN: usize = 60;
 
@@ -189,9 +192,6 @@ pub struct Written {
     pub sum: Sum,
 }
 
-/// Bytes of a header whose options are timestamps alone.
-const TIMESTAMPED: usize = HEADER_LEN + options::TIMESTAMPS_LEN;
-
 impl Emit<'_> {
     /// Bytes of the header with its options.
     #[inline(always)]
@@ -199,7 +199,7 @@ impl Emit<'_> {
     pub fn header_len(&self) -> usize {
         match self.timestamps {
             _ if !self.plain() => HEADER_LEN + options::len(self),
-            Some(_) => TIMESTAMPED,
+            Some(_) => TIMESTAMPED_LEN,
             None => HEADER_LEN,
         }
     }
@@ -217,19 +217,25 @@ impl Emit<'_> {
     /// [`NoRoom`].
     #[inline(always)]
     pub fn write(&self, out: &mut [u8]) -> Result<Written, NoRoom> {
-        match self.timestamps {
-            Some(timestamps) if self.plain() => {
-                let out = out.first_chunk_mut::<TIMESTAMPED>().ok_or(NoRoom)?;
-                let (fixed, options) = out.split_at_mut(HEADER_LEN);
-                let sum = self.write_fixed(fixed, TIMESTAMPED);
-                let sum = sum.add(timestamps.write(options));
-                Ok(Written { len: TIMESTAMPED, sum })
-            }
-            None if self.plain() => {
-                let out = out.first_chunk_mut::<HEADER_LEN>().ok_or(NoRoom)?;
-                Ok(Written { len: HEADER_LEN, sum: self.write_fixed(out, HEADER_LEN) })
-            }
-            _ => self.write_options(out),
+        if self.plain() { self.write_plain(out) } else { self.write_options(out) }
+    }
+
+    /// The same of a header that has no other options than timestamps; others are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`].
+    #[inline(always)]
+    pub fn write_plain(&self, out: &mut [u8]) -> Result<Written, NoRoom> {
+        if let Some(timestamps) = self.timestamps {
+            let out = out.first_chunk_mut::<TIMESTAMPED_LEN>().ok_or(NoRoom)?;
+            let (fixed, options) = out.split_at_mut(HEADER_LEN);
+            let sum = self.write_fixed(fixed, TIMESTAMPED_LEN);
+            let sum = sum.add(timestamps.write(options));
+            Ok(Written { len: TIMESTAMPED_LEN, sum })
+        } else {
+            let out = out.first_chunk_mut::<HEADER_LEN>().ok_or(NoRoom)?;
+            Ok(Written { len: HEADER_LEN, sum: self.write_fixed(out, HEADER_LEN) })
         }
     }
 

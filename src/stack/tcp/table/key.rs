@@ -1,6 +1,8 @@
 //! The four-tuple of a flow, and its keyed hash.
 
 use crate::stack::prf::{Purpose, derive};
+use crate::wire::checksum::Sum;
+use crate::wire::protocol;
 use siphasher::sip::SipHasher13;
 use std::fmt;
 use std::hash::Hash;
@@ -68,6 +70,20 @@ impl FlowKey {
     pub(crate) fn remote_ip(&self) -> IpAddr {
         let [_, _, _, _, a, b, c, d, _] = self.words;
         address([a, b, c, d])
+    }
+
+    /// Both addresses of an IPv4 flow, the local one first; of others their last four bytes.
+    #[inline(always)]
+    pub(crate) fn v4_ips(&self) -> (Ipv4Addr, Ipv4Addr) {
+        (Ipv4Addr::from(self.words[3].to_ne_bytes()), Ipv4Addr::from(self.words[7].to_ne_bytes()))
+    }
+
+    /// The sum of the pseudo-header of its segments, for so many bytes.
+    #[inline(always)]
+    pub(crate) fn pseudo(&self, len: usize) -> Sum {
+        // What is before an IPv4 address is 0xffff, which is zero in this arithmetic.
+        let pair = |n| Sum::of_ne64(self.pair(n));
+        pair(0).add(pair(1)).add(pair(2)).add(pair(3)).add(Sum::tail(protocol::TCP, len))
     }
 
     /// The local port.
