@@ -47,7 +47,7 @@ impl<C: Context> Carrier for Payload<'_, C> {
     #[inline(always)]
     fn into_chunk(mut self, range: Range<usize>) -> Chunk {
         let (start, end) = clip(&range, self.len());
-        let footprint = u32::try_from(Carrier::footprint(&self)).unwrap_or(u32::MAX);
+        let footprint = Carrier::footprint(&self).min(u32::MAX as usize) as u32;
         self.truncate(end as usize);
         Chunk(Kind::Frame { token: self.into_token(), start, footprint })
     }

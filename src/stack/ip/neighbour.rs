@@ -65,6 +65,8 @@ pub(super) struct Hot {
     pub(super) header: LinkHeader,
     generation: u32,
     pub(super) used: Instant,
+    /// When it was last known to be there by what TCP says; zero if that says nothing.
+    confirmed: Instant,
 }
 
 #[derive(Debug)]
@@ -330,14 +332,9 @@ impl Neighbours {
     /// The neighbour has answered, somewhere above: it is there (RFC 4861, 7.3.1).
     #[inline]
     pub(super) fn confirm(&mut self, now: Instant, path: &Path) {
-        if self.hot(path).is_none() {
-            return;
-        }
-        let cold = &mut self.cold[path.next as usize];
-        if matches!(cold.state, State::Reachable | State::Probe) {
-            // The wheel calls at the old time and finds that there is a new one.
-            cold.state = State::Reachable;
-            cold.deadline = now + self.lifetime;
+        if let Some(hot) = self.hot(path) {
+            // The wheel calls at the old time and finds that.
+            hot.confirmed = now;
         }
     }
 
@@ -356,7 +353,14 @@ impl Neighbours {
     /// The wheel has called for an entry.
     #[inline(never)]
     fn deadline_over(&mut self, now: Instant, index: u32) -> Option<Due> {
-        let cold = &mut self.cold[index as usize];
+        let (cold, confirmed) = (&mut self.cold[index as usize], self.hot[index as usize].confirmed);
+        if matches!(cold.state, State::Reachable | State::Probe)
+            && confirmed != Instant::ZERO
+            && confirmed + self.lifetime > now
+        {
+            cold.state = State::Reachable;
+            cold.deadline = confirmed + self.lifetime;
+        }
         if cold.deadline > now {
             self.wheel.schedule(index, cold.deadline);
             return None;
@@ -414,9 +418,10 @@ impl Neighbours {
 
     /// Paths that were given out hold no longer.
     fn renew(&mut self, index: u32) {
-        let generation = &mut self.hot[index as usize].generation;
+        let hot = &mut self.hot[index as usize];
         // Zero is what no entry has.
-        *generation = generation.wrapping_add(1).max(1);
+        hot.generation = hot.generation.wrapping_add(1).max(1);
+        hot.confirmed = Instant::ZERO;
     }
 
     fn list(&mut self, class: Class) -> Option<&mut List> {
@@ -446,7 +451,12 @@ impl Neighbours {
             Some(index) => index,
             None => {
                 let index = self.hot.len() as u32;
-                self.hot.push(Hot { header: [0; vlan::HEADER_LEN], generation: 1, used: Instant::ZERO });
+                self.hot.push(Hot {
+                    header: [0; vlan::HEADER_LEN],
+                    generation: 1,
+                    used: Instant::ZERO,
+                    confirmed: Instant::ZERO,
+                });
                 self.cold.push(Cold {
                     address,
                     mac: [0; 6],

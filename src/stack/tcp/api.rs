@@ -114,11 +114,10 @@ impl Stack {
     #[inline]
     pub fn tcp_recv(&mut self, now: Instant, id: TcpId) -> Result<Option<Chunk>> {
         let tcb = self.tcp.conns.get_mut(id.0).ok_or(SocketError::Closed)?;
-        let Some(chunk) = tcb.rx.pop(&mut self.buffers) else { return tcb.nothing_to_read() };
-        if tcb.may_announce() {
-            tcb.announce_window(id.0.index, &mut cx!(self.tcp, now, &mut self.buffers));
+        if tcb.rx.readable() == 0 {
+            return tcb.nothing_to_read();
         }
-        Ok(Some(chunk))
+        Ok(tcb.take(id.0.index, &mut cx!(self.tcp, now, &mut self.buffers)))
     }
 
     /// Puts back what is left of the chunk that [`tcp_recv`](Self::tcp_recv) gave last.
@@ -508,6 +507,16 @@ impl Tcp {
 const REUSE_GAP: u32 = 65536 + 2;
 
 impl Tcb {
+    /// The next of what waits to be read.
+    #[inline(never)]
+    fn take(&mut self, index: u32, cx: &mut super::Cx<'_>) -> Option<Chunk> {
+        let chunk = self.rx.pop(cx.buffers);
+        if self.may_announce() {
+            self.announce_window(index, cx);
+        }
+        chunk
+    }
+
     /// What [`Stack::tcp_recv`] says where nothing is left to be taken.
     #[inline(never)]
     fn nothing_to_read(&self) -> Result<Option<Chunk>> {

@@ -336,9 +336,9 @@ impl Tcb {
     /// After the program has read: whether so little is promised that there may be more to announce.
     #[inline(always)]
     pub(super) fn may_announce(&self) -> bool {
+        // That is so too wherever less than a segment is left, which counts as half of it at most.
         let (promised, most) = (self.promised(), self.most_window());
-        let mss = u32::from(self.rcv_mss).min(most / 2);
-        most.saturating_sub(promised) >= most / 4 || promised < mss
+        most.saturating_sub(promised) >= most / 4
     }
 
     /// After the program has read: whether the window has opened enough to be announced is decided with the next egress,

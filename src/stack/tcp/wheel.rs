@@ -66,8 +66,10 @@ pub(crate) struct Wheel {
     wheels: u32,
     /// The tick up to which everything has gone off or down. Timers that are due are in its slot of the lowest wheel.
     now: u64,
-    /// No slot with timers begins before this tick: until then a look at the wheels is saved.
-    quiet_until: u64,
+    /// No slot with timers begins before this time: until then a look at the wheels is saved.
+    quiet_until: Instant,
+    /// When that was found out last: `now` is brought there when it is needed.
+    seen: Instant,
     len: usize,
 }
 
@@ -82,7 +84,8 @@ impl Wheel {
             taken: [0; WHEELS],
             wheels: 0,
             now: 0,
-            quiet_until: u64::MAX,
+            quiet_until: Instant::from_nanos(u64::MAX),
+            seen: Instant::ZERO,
             len: 0,
         }
     }
@@ -102,6 +105,7 @@ impl Wheel {
             }
             self.timers.resize(place + 1, Timer { next: UNSET, prev: UNSET, tick: 0 });
         }
+        self.now = self.tick_now();
         let (nanos, shift) = (at.as_nanos(), self.tick.0);
         let up = u64::from(nanos & (self.tick.nanos() - 1) != 0);
         // The last tick before the end of time is as good as the end itself.
@@ -159,22 +163,23 @@ impl Wheel {
     /// whose slots time has come to, however far it has jumped.
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant) -> Option<u32> {
-        let now = now.as_nanos() >> self.tick.0;
         if now < self.quiet_until {
-            self.now = self.now.max(now);
+            self.seen = now;
             return None;
         }
         self.pop_first(now)
     }
 
-    /// [`pop`](Self::pop) where a slot's time may have come; `now` in ticks.
+    /// [`pop`](Self::pop) where a slot's time may have come.
     #[inline(never)]
-    fn pop_first(&mut self, now: u64) -> Option<u32> {
+    fn pop_first(&mut self, now: Instant) -> Option<u32> {
+        let now = now.as_nanos() >> self.tick.0;
+        self.now = self.tick_now();
         loop {
             let first = self.first();
             let Some((wheel, slot, start)) = first.filter(|(_, _, start)| *start <= now) else {
                 self.now = self.now.max(now);
-                self.quiet_until = first.map_or(u64::MAX, |(_, _, start)| start);
+                self.quiet_until = first.map_or(Instant::from_nanos(u64::MAX), |(_, _, start)| self.instant(start));
                 return None;
             };
             // Slots of the lowest wheel in order of time, before those of higher ones: nothing is passed over.
@@ -195,6 +200,12 @@ impl Wheel {
         self.first().map(|(_, _, start)| self.instant(start))
     }
 
+    /// The tick that is now, as far as is known.
+    #[inline]
+    fn tick_now(&self) -> u64 {
+        self.now.max(self.seen.as_nanos() >> self.tick.0)
+    }
+
     fn instant(&self, tick: u64) -> Instant {
         Instant::from_nanos(tick << self.tick.0)
     }
@@ -211,7 +222,7 @@ impl Wheel {
         let wheel = self.wheels.trailing_zeros() as usize % WHEELS;
         let slot = self.taken[wheel].trailing_zeros() as usize % SLOTS;
         let shift = wheel as u32 * BITS;
-        let round = self.now >> shift >> BITS << BITS;
+        let round = self.tick_now() >> shift >> BITS << BITS;
         Some((wheel, slot, (round | slot as u64) << shift))
     }
 
@@ -222,7 +233,7 @@ impl Wheel {
         let wheel = (differ | 1).ilog2() as usize / BITS as usize % WHEELS;
         let shift = wheel as u32 * BITS;
         let slot = (tick >> shift) as usize % SLOTS;
-        self.quiet_until = self.quiet_until.min(tick >> shift << shift);
+        self.quiet_until = self.quiet_until.min(self.instant(tick >> shift << shift));
         let own = head(wheel, slot);
         let last = self.heads[wheel][slot].1;
         self.timers[index as usize] = Timer { next: own, prev: last, tick };

@@ -510,24 +510,12 @@ impl Recovery {
 
     /// A segment has left: `len` sequence numbers from `seq` on. What lies before [`nxt`](Self::nxt) has been sent
     /// before.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn sent(&mut self, now: Instant, seq: Seq, len: u32) {
         if len == 0 || seq.after(self.nxt()) || len > MAX_OUTSTANDING.saturating_sub(self.outstanding()) {
             return;
         }
         self.last_sent = now;
-        if seq == self.nxt() && self.calm && !self.pacing {
-            let was_empty = self.ring.is_empty();
-            self.ring.push(now, len);
-            self.use_window();
-            self.arm_sent_calm(now, was_empty);
-        } else {
-            self.sent_any(now, seq, len);
-        }
-    }
-
-    #[inline(never)]
-    fn sent_any(&mut self, now: Instant, seq: Seq, len: u32) {
         if self.pacing {
             self.pacer.sent(now, len);
         }
@@ -547,7 +535,14 @@ impl Recovery {
     /// [`next`](Self::next) allowed.
     #[inline]
     pub(crate) fn sent_next(&mut self, now: Instant, len: u32) {
-        self.sent(now, self.nxt(), len);
+        if !self.calm || self.pacing {
+            return self.sent(now, self.nxt(), len);
+        }
+        self.last_sent = now;
+        let was_empty = self.ring.is_empty();
+        self.ring.push(now, len);
+        self.use_window();
+        self.arm_sent_calm(now, was_empty);
     }
 
     /// Notes whether nothing odd is going on.
