@@ -239,6 +239,7 @@ impl Stack {
 
     /// Does what time has made due: retransmissions, probes, delayed acknowledgements, records and neighbours that have
     /// grown old.
+    #[inline(never)]
     pub fn advance<S: Sink>(&mut self, now: Instant, sink: &mut S) {
         self.ip.advance(now, sink);
         while let Some(error) = self.ip.next_error() {

@@ -391,6 +391,7 @@ impl Tcb {
     }
 
     /// When something must be done though nothing comes.
+    #[inline]
     pub(super) fn deadline(&self) -> Instant {
         let retransmission = self.recovery.deadline().unwrap_or(NEVER);
         // One that leaves with the next egress is due no more: its time may have come already.

@@ -49,7 +49,7 @@ impl Recovery {
     /// What was sent first has arrived, nothing was lost, nothing was sent twice, and nothing but a number tells so.
     /// Returns how many bytes that were, and the round-trip time in nanoseconds; `None` if it is anything else, which
     /// [`ack`](Self::ack) takes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ack_plain(&mut self, now: Instant, ack: Seq) -> Option<(u32, u64)> {
         let bytes = ack.since(self.una());
         if !self.calm || bytes.wrapping_sub(1) >= self.outstanding() {

@@ -533,7 +533,7 @@ impl Recovery {
 
     /// As [`sent`](Self::sent), where `len` sequence numbers from [`nxt`](Self::nxt) on have left, not more than
     /// [`next`](Self::next) allowed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sent_next(&mut self, now: Instant, len: u32) {
         if !self.calm || self.pacing {
             return self.sent(now, self.nxt(), len);
