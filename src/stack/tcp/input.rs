@@ -95,7 +95,8 @@ impl Tcb {
         if !seg.sacks().is_empty() {
             return false;
         }
-        let Some((acked, _)) = self.recovery.ack_plain(cx.now, seg.ack) else { return false };
+        let Some((acked, rtt)) = self.recovery.ack_plain(cx.now, seg.ack) else { return false };
+        cx.shared.rtt.record(rtt);
         self.remember_timestamp(seg, cx.now);
         self.update_window(seg);
         self.acknowledged_data(index, acked as usize, cx);

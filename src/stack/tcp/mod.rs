@@ -148,7 +148,7 @@ impl Cx<'_> {
     #[inline]
     fn count_ack(&mut self, acked: &Acked) {
         if let Some(rtt) = acked.rtt {
-            self.shared.rtt.record(rtt);
+            self.shared.rtt.record(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
         }
         if acked.dsack || acked.entered || acked.spurious {
             self.shared.stats.rx_dsacks += u64::from(acked.dsack);
