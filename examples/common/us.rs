@@ -22,12 +22,12 @@ pub fn open(net: &NetArgs, sockets: usize) -> Result<Loop<()>, Failure> {
 }
 
 /// Listens and tells so.
-pub fn listen<S: 'static>(
+pub fn listen<const TLS: bool, S: 'static>(
     loop_: &Loop<()>,
-    context: &SocketContext<false, (), S>,
+    context: &SocketContext<TLS, (), S>,
     address: SocketAddr,
     output: &Output,
-) -> Result<ListenSocket<false, ()>, Failure> {
+) -> Result<ListenSocket<TLS, ()>, Failure> {
     let listener = context.listen(&address.ip().to_string(), address.port(), 0).map_err(failed)?;
     let address = listener.local_addr().unwrap_or(address);
     output.tell(&Ready { net: loop_.network().to_owned(), address, how: "listening on" });

@@ -2,11 +2,8 @@
 
 use crate::Date;
 use crate::request::{Parsed, Request, parse};
-use nethuns_rs::usockets;
+use nethuns_rs::usockets::Socket;
 use std::io::Write;
-
-/// A connection with what is kept of it.
-pub type Socket = usockets::Socket<false, Session>;
 
 const GREETING: &[u8] = b"Hello, World!\n";
 
@@ -44,7 +41,7 @@ pub struct Answers {
 
 impl Answers {
     /// Bytes have come.
-    pub fn take(&mut self, socket: &Socket, data: &[u8]) {
+    pub fn take<const TLS: bool>(&mut self, socket: &Socket<TLS, Session>, data: &[u8]) {
         let Some(mut session) = socket.ext_mut() else { return };
         if session.last {
             return;
@@ -60,13 +57,13 @@ impl Answers {
     }
 
     /// There is room again.
-    pub fn go_on(&mut self, socket: &Socket) {
+    pub fn go_on<const TLS: bool>(&mut self, socket: &Socket<TLS, Session>) {
         let Some(mut session) = socket.ext_mut() else { return };
         self.send(socket, &mut session);
     }
 
     /// Sends what there is to send, and answers what has waited for that. A client that does not read is not read either.
-    fn send(&mut self, socket: &Socket, session: &mut Session) {
+    fn send<const TLS: bool>(&mut self, socket: &Socket<TLS, Session>, session: &mut Session) {
         loop {
             // Answers just made stand behind those that wait, and before the body.
             if session.output.is_empty() {

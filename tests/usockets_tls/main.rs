@@ -14,8 +14,12 @@ mod certs;
 mod common;
 
 mod client;
+mod example;
 mod loops;
 mod place;
+#[path = "../tools/run.rs"]
+#[allow(dead_code, reason = "it is made for more than these tests need")]
+mod run;
 mod server;
 
 /// Each test once per network.
@@ -66,4 +70,7 @@ on_every_network! {
         much_goes_both_ways
         handshakes_wait_for_their_turn
         a_connection_that_is_cut_off_ends;
+    example:
+        it_makes_a_certificate_if_it_has_none
+        it_shows_the_certificates_it_is_given;
 }

@@ -16,7 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Place {
     /// The namespaces of the programs and of the loop.
     lab: Option<(Lab, OwnedFd)>,
-    spec: &'static str,
+    /// What a loop is opened with.
+    pub spec: &'static str,
     /// The loop's address.
     pub ours: &'static str,
     /// The address of the programs.
