@@ -1,0 +1,359 @@
+//! `us_loop_t`.
+#![allow(unsafe_code)]
+
+use crate::context::us_socket_context_t;
+use crate::memory::{self, Head, Kind, Object, look};
+use crate::network;
+use crate::socket::{Owner, us_listen_socket_t, us_socket_t};
+use nethuns_rs::usockets::{Loop, LoopCallback, LoopHandle, LoopMut, SocketContext, SocketContextOptions};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_longlong, c_uint, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Most bytes that are given to `on_data` at once; `LIBUS_RECV_BUFFER_LENGTH`.
+pub(crate) const RECV_BUFFER_LENGTH: usize = 512 << 10;
+/// Bytes before and after them that `on_data` may write to; `LIBUS_RECV_BUFFER_PADDING`.
+pub(crate) const RECV_BUFFER_PADDING: usize = 32;
+
+/// What a loop calls around its iterations.
+pub(crate) type OnLoop = Option<unsafe extern "C" fn(*mut us_loop_t)>;
+
+/// The user data of a loop in Rust: the block that belongs to it.
+#[derive(Default)]
+pub(crate) struct LoopRef(Cell<*mut us_loop_t>);
+
+/// Blocks that are freed at the end of the iteration.
+enum Grave {
+    Socket(*mut us_socket_t),
+    Listener(*mut us_listen_socket_t),
+    Context(*mut us_socket_context_t),
+}
+
+/// `us_loop_t`
+#[repr(C, align(16))]
+pub(crate) struct us_loop_t {
+    head: Head,
+    /// Whether `wakeup_cb` is to be called; the only two things here that other threads touch.
+    awake: AtomicBool,
+    handle: LoopHandle<LoopRef>,
+    wakeup: OnLoop,
+    pre: OnLoop,
+    post: OnLoop,
+    name: CString,
+    /// What keeps the loop running: sockets until they are freed, listeners, timers that do not fall through.
+    polls: Cell<usize>,
+    /// Whether it runs: then the loop itself is borrowed, and what callbacks need they get from the anchor.
+    running: Cell<bool>,
+    /// Whether it is to be freed as soon as it does not run any more.
+    free_later: Cell<bool>,
+    /// The loop itself; borrowed while it runs.
+    of: RefCell<Option<Loop<LoopRef>>>,
+    /// A context without sockets, which leads to the loop also while it runs.
+    anchor: RefCell<Option<SocketContext<false, LoopRef, Owner>>>,
+    graves: RefCell<Vec<Grave>>,
+    /// Sockets that want to be told that they can be written to, though no write of theirs was cut short.
+    curious: RefCell<Vec<*mut us_socket_t>>,
+    /// Received bytes with room around them.
+    received: RefCell<Vec<u8>>,
+    /// What `us_socket_send_buffer` lends.
+    sending: RefCell<Vec<u8>>,
+}
+
+// SAFETY: `repr(C)`, begins with its `Head`, the only one of its kind.
+unsafe impl Object for us_loop_t {
+    const KIND: Kind = Kind::Loop;
+}
+
+impl us_loop_t {
+    /// The network it is on.
+    pub(crate) fn network(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The loop in Rust, for whatever may be done while it runs.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(LoopMut<'_, LoopRef>) -> R) -> Option<R> {
+        let anchor = self.anchor.borrow();
+        Some(f(anchor.as_ref()?.loop_mut()))
+    }
+
+    /// Something keeps the loop running.
+    pub(crate) fn keep(&self) {
+        self.polls.set(self.polls.get() + 1);
+    }
+
+    /// It does so no longer.
+    pub(crate) fn let_go(&self) {
+        self.polls.set(self.polls.get().saturating_sub(1));
+    }
+
+    /// Frees a block that a socket has moved out of, when the iteration ends.
+    pub(crate) fn bury_socket(&self, block: *mut us_socket_t) {
+        self.graves.borrow_mut().push(Grave::Socket(block));
+    }
+
+    /// Frees a closed listener when the iteration ends.
+    pub(crate) fn bury_listener(&self, block: *mut us_listen_socket_t) {
+        self.graves.borrow_mut().push(Grave::Listener(block));
+    }
+
+    /// Frees a context when the iteration ends: by then its sockets are.
+    pub(crate) fn bury_context(&self, block: *mut us_socket_context_t) {
+        self.graves.borrow_mut().push(Grave::Context(block));
+    }
+
+    /// Frees what is buried.
+    fn clear_graves(&self) {
+        let graves = self.graves.take();
+        for grave in &graves {
+            match *grave {
+                // SAFETY: each block was buried once, by the function that took it from the program.
+                Grave::Socket(block) => unsafe { memory::free(block) },
+                // SAFETY: as above.
+                Grave::Listener(block) => unsafe { memory::free(block) },
+                Grave::Context(_) => {}
+            }
+        }
+        for grave in graves {
+            if let Grave::Context(block) = grave {
+                // SAFETY: as above; nothing refers to contexts but sockets and listeners, which are gone.
+                unsafe { memory::free(block) };
+            }
+        }
+    }
+
+    /// Tells a socket in the next iteration that it can be written to.
+    pub(crate) fn tell_writable(&self, socket: *mut us_socket_t) {
+        let first = self.curious.borrow().is_empty();
+        self.curious.borrow_mut().push(socket);
+        if first {
+            // It fails only when the loop has ended, and then there is nobody to be told.
+            let _ = self.handle.defer_callback(LoopCallback::Fn(tell_curious));
+        }
+    }
+
+    /// Forgets about a socket that was to be told, as it goes.
+    pub(crate) fn forget_curious(&self, socket: *mut us_socket_t) {
+        self.curious.borrow_mut().retain(|curious| *curious != socket);
+    }
+
+    /// Gives received bytes to `f` where there is room before and after them.
+    pub(crate) fn with_padding(&self, bytes: &[u8], f: impl FnOnce(*mut u8)) {
+        // Taken out, should a program ever come here twice.
+        let mut buffer = self.received.take();
+        if buffer.is_empty() {
+            buffer = vec![0; RECV_BUFFER_LENGTH + 2 * RECV_BUFFER_PADDING];
+        }
+        buffer[RECV_BUFFER_PADDING..][..bytes.len()].copy_from_slice(bytes);
+        f(buffer[RECV_BUFFER_PADDING..].as_mut_ptr());
+        self.received.replace(buffer);
+    }
+
+    /// A buffer to prepare writes in.
+    pub(crate) fn send_buffer(&self) -> *mut u8 {
+        let mut buffer = self.sending.borrow_mut();
+        if buffer.is_empty() {
+            *buffer = vec![0; RECV_BUFFER_LENGTH];
+        }
+        buffer.as_mut_ptr()
+    }
+
+    fn run(&self) {
+        if self.running.replace(true) {
+            return;
+        }
+        while self.polls.get() > 0 {
+            let Ok(mut of) = self.of.try_borrow_mut() else { break };
+            let Some(of) = of.as_mut() else { break };
+            if let Err(error) = of.step(None) {
+                eprintln!("libusockets: the loop on {} stops: {error}", self.name.to_string_lossy());
+                break;
+            }
+        }
+        self.running.set(false);
+    }
+
+    /// The end of everything on the loop.
+    fn end(&self) {
+        // The sockets first, then the contexts that they refer to.
+        drop(self.of.take());
+        self.anchor.take();
+        self.clear_graves();
+    }
+}
+
+/// The block of a loop that Rust calls back with.
+fn block(of: LoopMut<'_, LoopRef>) -> *mut us_loop_t {
+    of.ext().map_or(ptr::null_mut(), |it| it.0.get())
+}
+
+/// Calls `wakeup_cb`, on the loop's thread.
+fn wake(of: LoopMut<'_, LoopRef>) {
+    let block = block(of);
+    // SAFETY: the loop runs, so its block is there.
+    let Some(it) = (unsafe { look(block) }) else { return };
+    it.awake.store(false, Ordering::Release);
+    call(it.wakeup, block);
+}
+
+/// Tells those who wanted to be told.
+fn tell_curious(of: LoopMut<'_, LoopRef>) {
+    // SAFETY: the loop runs, so its block is there.
+    let Some(it) = (unsafe { look(block(of)) }) else { return };
+    let mut left = it.curious.borrow().len();
+    // One at a time: each may close any other, which takes it off the list.
+    while left > 0 {
+        left -= 1;
+        let socket = match it.curious.borrow_mut() {
+            mut curious if !curious.is_empty() => curious.remove(0),
+            _ => break,
+        };
+        crate::told::writable_at_once(socket);
+    }
+    if !it.curious.borrow().is_empty() {
+        let _ = it.handle.defer_callback(LoopCallback::Fn(tell_curious));
+    }
+}
+
+fn call(callback: OnLoop, block: *mut us_loop_t) {
+    if let Some(callback) = callback {
+        // SAFETY: a callback of the program, called as the header says.
+        unsafe { callback(block) };
+    }
+}
+
+/// A loop on the network that the hint, `us_stack_configure` or `NETHUNS_NET` names. Null, and a line on stderr, if that
+/// network cannot be opened.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_create_loop(
+    hint: *mut c_void,
+    wakeup: OnLoop,
+    pre: OnLoop,
+    post: OnLoop,
+    ext_size: c_uint,
+) -> *mut us_loop_t {
+    match create(hint, wakeup, pre, post, ext_size) {
+        Ok(block) => block,
+        Err(message) => {
+            eprintln!("libusockets: {message}");
+            ptr::null_mut()
+        }
+    }
+}
+
+fn create(
+    hint: *const c_void,
+    wakeup: OnLoop,
+    pre: OnLoop,
+    post: OnLoop,
+    ext_size: c_uint,
+) -> Result<*mut us_loop_t, String> {
+    let network = network::of(hint).map_err(|error| error.to_string())?;
+    let of = Loop::on_network(network, LoopRef::default()).map_err(|error| error.to_string())?;
+    let anchor = of
+        .create_socket_context::<false, Owner>(SocketContextOptions::default())
+        .map_err(|error| format!("cannot create the loop: {error}"))?;
+    let block = memory::make(ext_size, |head| us_loop_t {
+        head,
+        awake: AtomicBool::new(false),
+        handle: of.handle(),
+        wakeup,
+        pre,
+        post,
+        name: CString::new(of.network()).unwrap_or_default(),
+        polls: Cell::new(0),
+        running: Cell::new(false),
+        free_later: Cell::new(false),
+        of: RefCell::new(None),
+        anchor: RefCell::new(Some(anchor)),
+        graves: RefCell::default(),
+        curious: RefCell::default(),
+        received: RefCell::default(),
+        sending: RefCell::default(),
+    });
+    if let Some(it) = of.as_mut().ext() {
+        it.0.set(block);
+    }
+    of.on_pre(move |_| {
+        // SAFETY: the loop lives in its block.
+        if let Some(it) = unsafe { look(block) } {
+            call(it.pre, block);
+        }
+    });
+    of.on_post(move |_| {
+        // SAFETY: as above.
+        if let Some(it) = unsafe { look(block) } {
+            it.clear_graves();
+            call(it.post, block);
+        }
+    });
+    // SAFETY: made just now.
+    if let Some(it) = unsafe { look(block) } {
+        it.of.replace(Some(of));
+    }
+    Ok(block)
+}
+
+/// Frees the loop: its sockets are closed without a word, and what they owe is delivered. Within a callback of the loop
+/// that happens when it has stopped.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_loop_free(loop_: *mut us_loop_t) {
+    // SAFETY: null or a loop, as the header asks for.
+    let Some(it) = (unsafe { look(loop_) }) else { return };
+    if it.running.get() {
+        it.free_later.set(true);
+        return;
+    }
+    it.end();
+    // SAFETY: the program's last use of it; what referred to it is gone.
+    unsafe { memory::free(loop_) };
+}
+
+/// The loop's extension.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_loop_ext(loop_: *mut us_loop_t) -> *mut c_void {
+    // SAFETY: null or a loop, as the header asks for.
+    if unsafe { look(loop_) }.is_none() {
+        return ptr::null_mut();
+    }
+    // SAFETY: it is there.
+    unsafe { memory::ext(loop_) }
+}
+
+/// Runs the loop until nothing keeps it running. It can be run again.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_loop_run(loop_: *mut us_loop_t) {
+    // SAFETY: null or a loop, as the header asks for.
+    let Some(it) = (unsafe { look(loop_) }) else { return };
+    if it.running.get() {
+        return;
+    }
+    it.run();
+    if it.free_later.get() {
+        // SAFETY: it was freed by the program from within.
+        unsafe { us_loop_free(loop_) };
+    }
+}
+
+/// Makes the loop call its `wakeup_cb`, once however often this is called before it does. From any thread.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_wakeup_loop(loop_: *mut us_loop_t) {
+    // SAFETY: null or a loop, as the header asks for. Of its fields only two are touched, which are for any thread.
+    let Some(it) = (unsafe { look(loop_) }) else { return };
+    if !it.awake.swap(true, Ordering::AcqRel) {
+        // It fails only when the loop has ended, and then there is nobody to wake.
+        let _ = it.handle.defer_callback(LoopCallback::Fn(wake));
+    }
+}
+
+/// Does nothing: timeouts need no other loop to count them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_loop_integrate(_loop: *mut us_loop_t) {}
+
+/// Iterations so far, with the one under way.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_loop_iteration_number(loop_: *mut us_loop_t) -> c_longlong {
+    // SAFETY: null or a loop, as the header asks for.
+    let Some(it) = (unsafe { look(loop_) }) else { return 0 };
+    it.with(|of| of.iteration_number()).map_or(0, |number| number.cast_signed())
+}

@@ -1,0 +1,189 @@
+//! What the loop tells in Rust, told on in C.
+//!
+//! Callbacks of a C program nest as they like, also `on_close` within `on_close`, which Rust's do not. So a socket that the
+//! program closes is told of here, by [`close`], and what Rust says about it afterwards is not news.
+#![allow(unsafe_code)]
+
+use crate::context::{Context, us_socket_context_t};
+use crate::event_loop::{LoopRef, RECV_BUFFER_LENGTH};
+use crate::memory::look;
+use crate::socket::{Connection, Owner, READABLE, WRITABLE, address_bytes, us_socket_t};
+use nethuns_rs::usockets::{Socket, SocketContext};
+use std::ffi::{c_int, c_void};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
+
+/// Lets a context in Rust call back the one in C.
+pub(crate) fn connect(context: &Context, block: *mut us_socket_context_t) {
+    match context {
+        Context::Plain(it) => wire(it, block),
+        Context::Tls(it) => wire(it, block),
+    }
+}
+
+fn wire<const SSL: bool>(context: &SocketContext<SSL, LoopRef, Owner>, block: *mut us_socket_context_t)
+where
+    Connection: From<Socket<SSL, Owner>>,
+{
+    context.set_ext_factory(move || {
+        // SAFETY: the context lives in its block.
+        match unsafe { look(block) } {
+            Some(it) => Owner::new(block, it.accepted_ext()),
+            None => Owner::default(),
+        }
+    });
+    context.on_open(|socket, is_client, ip| {
+        let block = block_of(socket);
+        // SAFETY: an open socket's block is there.
+        let Some(it) = (unsafe { look(block) }) else { return };
+        if it.connection.borrow().is_none() {
+            it.connection.replace(Some(socket.clone().into()));
+        }
+        it.established.set(true);
+        it.events.set(READABLE);
+        if !is_client {
+            it.mapped.set(it.context().is_some_and(us_socket_context_t::maps));
+        }
+        opened(it, block, is_client, ip);
+    });
+    context.on_close(|socket, _, _| {
+        let block = block_of(socket);
+        // SAFETY: the block is there until the end of the iteration.
+        if let Some(it) = unsafe { look(block) } {
+            // What the network ends has neither code nor reason, whatever it was.
+            close(it, block, 0, ptr::null_mut());
+        }
+    });
+    context.on_data(|socket, data| {
+        let block = block_of(socket);
+        // SAFETY: an open socket's block is there.
+        let Some(it) = (unsafe { look(block) }) else { return };
+        for piece in data.chunks(RECV_BUFFER_LENGTH) {
+            // The context is looked at anew for each: the program may have moved the socket.
+            received(it, socket, piece);
+        }
+    });
+    context.on_writable(|socket| {
+        // SAFETY: an open socket's block is there.
+        let Some(it) = (unsafe { look(block_of(socket)) }) else { return };
+        it.short.set(false);
+        if it.events.get() & WRITABLE != 0 {
+            it.events.set(it.events.get() & !WRITABLE);
+            tell(socket, |context| context.on_writable.get());
+        }
+    });
+    context.on_end(|socket| {
+        // SAFETY: an open socket's block is there.
+        if let Some(it) = unsafe { look(block_of(socket)) } {
+            it.events.set(it.events.get() & !READABLE);
+            tell(socket, |context| context.on_end.get());
+        }
+    });
+    context.on_timeout(|socket| tell(socket, |context| context.on_timeout.get()));
+    context.on_long_timeout(|socket| tell(socket, |context| context.on_long_timeout.get()));
+    context.on_connect_error(|socket, _| {
+        let block = block_of(socket);
+        // SAFETY: the block is there until the end of the iteration.
+        if let Some(it) = unsafe { look(block) } {
+            not_connected(it, block);
+        }
+    });
+}
+
+/// The block of a socket in Rust.
+fn block_of<const SSL: bool>(socket: &Socket<SSL, Owner>) -> *mut us_socket_t {
+    socket.ext().map_or(ptr::null_mut(), |owner| owner.block())
+}
+
+fn opened(it: &us_socket_t, block: *mut us_socket_t, is_client: bool, ip: &[u8]) {
+    let Some(callback) = it.context().and_then(|context| context.on_open.get()) else { return };
+    let ip = match *ip {
+        [a, b, c, d] => Some(IpAddr::from(Ipv4Addr::new(a, b, c, d))),
+        _ => <[u8; 16]>::try_from(ip).ok().map(|ip| IpAddr::from(Ipv6Addr::from(ip))),
+    };
+    let address = ip.map(|ip| address_bytes(ip, it.mapped.get()));
+    let (ip, length) = match address {
+        Some((mut bytes, length)) => (&raw mut bytes, length),
+        None => (ptr::null_mut(), 0),
+    };
+    // SAFETY: a callback of the program, called as the header says.
+    unsafe { callback(block, is_client.into(), ip.cast(), length) };
+}
+
+fn received<const SSL: bool>(it: &us_socket_t, socket: &Socket<SSL, Owner>, data: &[u8]) {
+    let Some(of) = it.of() else { return };
+    of.with_padding(data, |bytes| {
+        let block = block_of(socket);
+        // SAFETY: the block is there until the end of the iteration.
+        let Some(it) = (unsafe { look(block) }) else { return };
+        if it.closed.get() {
+            return;
+        }
+        if let Some(callback) = it.context().and_then(|context| context.on_data.get()) {
+            // A chunk is at most as long as the buffer.
+            let length = c_int::try_from(data.len()).unwrap_or(c_int::MAX);
+            // SAFETY: a callback of the program, called as the header says.
+            unsafe { callback(block, bytes.cast(), length) };
+        }
+    });
+}
+
+/// Tells of something that needs no more words.
+fn tell<const SSL: bool>(
+    socket: &Socket<SSL, Owner>,
+    which: impl FnOnce(&us_socket_context_t) -> crate::context::OnSocket,
+) {
+    let block = block_of(socket);
+    // SAFETY: an open socket's block is there.
+    let Some(it) = (unsafe { look(block) }) else { return };
+    if let Some(callback) = it.context().and_then(which) {
+        // SAFETY: a callback of the program, called as the header says.
+        unsafe { callback(block) };
+    }
+}
+
+/// Tells a socket that wanted to be told that it can be written to.
+pub(crate) fn writable_at_once(block: *mut us_socket_t) {
+    // SAFETY: those that are freed have been taken off the loop's list.
+    let Some(it) = (unsafe { look(block) }) else { return };
+    it.curious.set(false);
+    if it.closed.get() || it.short.get() || it.events.get() & WRITABLE == 0 {
+        return;
+    }
+    it.events.set(it.events.get() & !WRITABLE);
+    if let Some(callback) = it.context().and_then(|context| context.on_writable.get()) {
+        // SAFETY: a callback of the program, called as the header says.
+        unsafe { callback(block) };
+    }
+}
+
+/// Closes a socket and tells of it, with the code and the reason of the program: they are its own, and untouched.
+pub(crate) fn close(it: &us_socket_t, block: *mut us_socket_t, code: c_int, reason: *mut c_void) -> *mut us_socket_t {
+    if !it.close_silently(code) {
+        return block;
+    }
+    let Some(context) = it.context() else { return block };
+    if let Some(callback) = context.on_close.get() {
+        // SAFETY: a callback of the program, called as the header says.
+        return unsafe { callback(block, code, reason) };
+    }
+    match context.on_close_2019.get() {
+        // SAFETY: as above.
+        Some(callback) => unsafe { callback(block) },
+        None => block,
+    }
+}
+
+/// A connection could not be opened. Programs of 2019 know no word for that: they are told that it was, and is closed.
+fn not_connected(it: &us_socket_t, block: *mut us_socket_t) {
+    let Some(context) = it.context() else { return };
+    if let Some(callback) = context.on_connect_error.get() {
+        // SAFETY: a callback of the program, called as the header says.
+        unsafe { callback(block, 0) };
+    } else if context.on_close_2019.get().is_some() {
+        it.established.set(true);
+        opened(it, block, true, &[]);
+        close(it, block, 0, ptr::null_mut());
+    }
+    it.close_silently(0);
+}

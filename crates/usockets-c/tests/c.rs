@@ -1,0 +1,317 @@
+//! The library as C programs see it: what the header says, and what programs do.
+//!
+//! Every program in `tests/*.c` and `examples/*.c` is compiled against the header and the static library that a build of
+//! this package leaves, and run; those that take a network, on each.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Warnings are errors: the header must give none.
+const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-pedantic", "-Werror"];
+
+/// Networks, and the address that a program has on each. `NAME` is replaced, so that two programs do not meet.
+const NETWORKS: &[(&str, &str)] =
+    &[("kernel", "127.0.0.1"), ("mem:NAME?ip=10.0.0.1/24", "10.0.0.1"), ("mem:NAME?ip=10.0.0.1/24", "127.0.0.1")];
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where this test was built: the libraries are beside it.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+/// The folder with `libusockets.a` and `libusockets.so`. `cargo test` alone does not leave them where others find them.
+fn libraries() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = built();
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let mut features = Vec::new();
+        for (name, on) in [
+            ("af_xdp", cfg!(feature = "af_xdp")),
+            ("netmap", cfg!(feature = "netmap")),
+            ("pcap", cfg!(feature = "pcap")),
+        ] {
+            if on {
+                features.push(name);
+            }
+        }
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--package", "usockets-c", "--profile", profile, "--no-default-features", "--features"])
+            .arg(features.join(","))
+            .arg("--target-dir")
+            .arg(folder.parent().unwrap())
+            .current_dir(here())
+            .status()
+            .unwrap();
+        assert!(status.success(), "cannot build the library");
+        folder
+    })
+}
+
+/// A folder for what one test makes.
+fn scratch(name: &str) -> PathBuf {
+    let folder = built().join("usockets-c-tests").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Runs a command and returns what it said; it must succeed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    said
+}
+
+/// Compiles a program against the static library.
+fn compile(source: &Path, to: &Path, more: &[&str]) -> PathBuf {
+    let program = to.join(source.file_stem().unwrap());
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1"]).args(WARNINGS).args(more);
+    cc.arg("-I").arg(here().join("include")).arg(source).arg("-o").arg(&program);
+    cc.arg(libraries().join("libusockets.a")).args(system_libraries());
+    run(&mut cc);
+    program
+}
+
+/// What the library needs of the system, as its pkg-config file says.
+fn system_libraries() -> Vec<&'static str> {
+    let mut all = vec!["-lpthread", "-ldl", "-lm"];
+    if cfg!(feature = "af_xdp") {
+        all.extend(["-lelf", "-lz"]);
+    }
+    if cfg!(feature = "pcap") {
+        all.push("-lpcap");
+    }
+    all
+}
+
+/// Compiles a program of `tests/` and runs it on every network.
+fn program(name: &str, more: &[&str]) {
+    let folder = scratch(&format!("{name}{}", more.concat()));
+    let program = compile(&here().join("tests").join(name).with_extension("c"), &folder, more);
+    std::thread::scope(|scope| {
+        for (number, (network, address)) in NETWORKS.iter().enumerate() {
+            let (program, wire) = (&program, format!("c-{name}-{}{number}", more.len()));
+            let network = network.replace("NAME", &wire);
+            scope.spawn(move || {
+                // Undefined behaviour ends the program as errors of memory do.
+                let mut command = Command::new("timeout");
+                command.env("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1");
+                run(command.arg("--signal=ABRT").arg("120").arg(program).arg(&network).arg(address))
+            });
+        }
+    });
+}
+
+const SANITIZED: &[&str] = &["-fsanitize=address,undefined", "-fno-omit-frame-pointer"];
+
+#[test]
+fn the_order_of_events() {
+    program("order", &[]);
+}
+
+#[test]
+fn the_order_of_events_sanitized() {
+    program("order", SANITIZED);
+}
+
+#[test]
+fn hammering() {
+    program("hammer", &[]);
+}
+
+#[test]
+fn hammering_sanitized() {
+    program("hammer", SANITIZED);
+}
+
+#[test]
+fn threads() {
+    program("threads", &[]);
+}
+
+#[test]
+fn threads_sanitized() {
+    program("threads", SANITIZED);
+}
+
+#[test]
+fn a_program_of_2019() {
+    program("compat2019", &[]);
+}
+
+#[test]
+fn a_program_of_2019_sanitized() {
+    program("compat2019", SANITIZED);
+}
+
+/// The header alone, in each language that a program may be written in, and in both years.
+#[test]
+fn the_header_compiles_without_a_warning() {
+    let folder = scratch("header");
+    for (compiler, standard, suffix) in
+        [("cc", "c99", "c"), ("cc", "c11", "c"), ("c++", "c++17", "cc"), ("c++", "c++20", "cc")]
+    {
+        for year in ["", "#define LIBUS_COMPAT_2019\n"] {
+            let source = folder.join(format!("header.{suffix}"));
+            // Twice: it guards itself.
+            let include = "#include <libusockets.h>\n";
+            std::fs::write(&source, format!("{year}{include}{include}int main(void) {{ return 0; }}\n")).unwrap();
+            let mut command = Command::new(compiler);
+            command
+                .arg(format!("-std={standard}"))
+                .args(WARNINGS)
+                .args(["-Wstrict-prototypes"].iter().filter(|_| suffix == "c"));
+            command.arg("-I").arg(here().join("include")).arg("-fsyntax-only").arg(&source);
+            run(&mut command);
+        }
+    }
+}
+
+/// Sizes and values that programs are compiled with.
+#[test]
+fn sizes_and_constants_are_those_of_the_interface() {
+    let folder = scratch("constants");
+    let facts = r#"
+        #include <libusockets.h>
+        #include <stddef.h>
+        #define FACT(name, fact) typedef char name[(fact) ? 1 : -1]
+        FACT(options_size, sizeof(struct us_socket_context_options_t) == 56);
+        FACT(options_memory, offsetof(struct us_socket_context_options_t, ssl_prefer_low_memory_usage) == 48);
+        FACT(buffer, LIBUS_RECV_BUFFER_LENGTH == 512 * 1024);
+        FACT(padding, LIBUS_RECV_BUFFER_PADDING == 32);
+        FACT(granularity, LIBUS_TIMEOUT_GRANULARITY == 4);
+        FACT(alignment, LIBUS_EXT_ALIGNMENT == 16);
+        FACT(shared, LIBUS_LISTEN_DEFAULT == 0);
+        FACT(exclusive, LIBUS_LISTEN_EXCLUSIVE_PORT == 1);
+        FACT(readable, LIBUS_SOCKET_READABLE == 1);
+        FACT(writable, LIBUS_SOCKET_WRITABLE == 4);
+        FACT(descriptor, sizeof(LIBUS_SOCKET_DESCRIPTOR) == sizeof(int));
+    "#;
+    let source = folder.join("constants.c");
+    std::fs::write(&source, facts).unwrap();
+    run(Command::new("cc").args(["-std=c11", "-fsyntax-only", "-I"]).arg(here().join("include")).arg(source));
+}
+
+/// The functions that the preprocessed header declares.
+fn declared(defines: &[&str]) -> BTreeSet<String> {
+    let mut cc = Command::new("cc");
+    cc.args(["-E", "-P", "-x", "c"]).args(defines).arg(here().join("include/libusockets.h"));
+    let text = run(&mut cc);
+    let mut names = BTreeSet::new();
+    for (at, _) in text.match_indices("us_") {
+        let name: String = text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let before = text[..at].chars().next_back();
+        let is_word = before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_word && text[at + name.len()..].starts_with('(') {
+            names.insert(name);
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    names
+}
+
+/// The functions that a library defines.
+fn defined(library: &str, how: &str) -> BTreeSet<String> {
+    let text = run(Command::new("nm").args([how, "--defined-only"]).arg(libraries().join(library)));
+    let last = |line: &str| line.split_whitespace().last().unwrap_or_default().to_owned();
+    text.lines().filter(|line| line.contains(" T ")).map(last).filter(|name| name.starts_with("us_")).collect()
+}
+
+/// Symbols that upstream's programs declare themselves.
+const UNDECLARED: &[&str] = &[];
+
+#[test]
+fn the_header_declares_what_the_libraries_define() {
+    let mut all = declared(&[]);
+    all.extend(declared(&["-DLIBUS_COMPAT_2019"]));
+    all.extend(UNDECLARED.iter().map(|name| (*name).to_owned()));
+    assert_eq!(all, defined("libusockets.so", "--dynamic"));
+    assert_eq!(all, defined("libusockets.a", "--extern-only"));
+}
+
+/// The functions of the header of 2019.
+const OF_2019: &[&str] = &[
+    "us_create_loop",
+    "us_loop_free",
+    "us_loop_ext",
+    "us_loop_run",
+    "us_wakeup_loop",
+    "us_loop_integrate",
+    "us_loop_iteration_number",
+    "us_create_socket_context",
+    "us_socket_context_free",
+    "us_socket_context_on_open",
+    "us_compat2019_socket_context_on_close",
+    "us_socket_context_on_data",
+    "us_socket_context_on_writable",
+    "us_socket_context_on_timeout",
+    "us_socket_context_on_end",
+    "us_socket_context_ext",
+    "us_socket_context_listen",
+    "us_listen_socket_close",
+    "us_compat2019_socket_context_connect",
+    "us_socket_context_loop",
+    "us_socket_context_adopt_socket",
+    "us_create_child_socket_context",
+    "us_socket_write",
+    "us_socket_timeout",
+    "us_socket_ext",
+    "us_socket_context",
+    "us_socket_flush",
+    "us_socket_shutdown",
+    "us_socket_is_shut_down",
+    "us_socket_is_closed",
+    "us_compat2019_socket_close",
+    "us_socket_remote_address",
+    "us_create_timer",
+    "us_timer_ext",
+    "us_timer_close",
+    "us_timer_set",
+    "us_timer_loop",
+    "us_poll_change",
+    "us_poll_stop",
+    "us_poll_events",
+    "us_poll_ext",
+];
+
+#[test]
+fn a_program_of_2019_sees_the_interface_of_2019() {
+    let expected: BTreeSet<_> = OF_2019.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(declared(&["-DLIBUS_COMPAT_2019"]), expected);
+}
+
+/// Files with `unsafe` in them: all that C calls, and the memory that it is given.
+const UNSAFE: &[&str] = &[
+    "compat.rs",
+    "context.rs",
+    "event_loop.rs",
+    "memory.rs",
+    "network.rs",
+    "poll.rs",
+    "socket.rs",
+    "timer.rs",
+    "told.rs",
+];
+
+#[test]
+fn unsafe_lives_where_it_is_said_to_live() {
+    let mut found: Vec<_> = std::fs::read_dir(here().join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| std::fs::read_to_string(entry.path()).unwrap().contains("allow(unsafe_code)"))
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, UNSAFE);
+}
