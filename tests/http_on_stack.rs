@@ -177,8 +177,8 @@ fn bulk(wire: &Wire) {
     assert_eq!(number(&tests[2], "streams"), 2);
 }
 
-fn echoes(wire: &Wire) {
-    let server = wire.serve("echo", &["--listen", "10.0.0.2:7"]);
+/// Datagrams of every size that UDP has, sent back by whoever is there.
+fn datagrams_come_back() {
     let socket = UdpSocket::bind("10.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
     socket.connect("10.0.0.2:7").expect("a route");
@@ -189,6 +189,23 @@ fn echoes(wire: &Wire) {
         let n = socket.recv(&mut back).expect("an echo");
         assert!(back[..n] == sent[..], "{n} of {len} bytes");
     }
+}
+
+fn echoes(wire: &Wire) {
+    if cfg!(feature = "usockets-udp") {
+        let server = wire.serve("us-udp", &["--listen", "10.0.0.2:7"]);
+        datagrams_come_back();
+        let last = end(server, wire.net);
+        assert_eq!((number(&last, "datagrams"), number(&last, "dropped")), (6, 0));
+    }
+    if cfg!(feature = "usockets") {
+        let server = wire.serve("us-echo", &["--listen", "10.0.0.2:7"]);
+        let load = good("load", &["10.0.0.2:7", "-c", "20", "-s", "100k", "-d", "1s", "--json", "--quiet"]);
+        assert!(number(&load.summary(), "requests") > 20, "every echo is compared with what was sent");
+        assert_eq!(number(&end(server, wire.net), "connections"), 20);
+    }
+    let server = wire.serve("echo", &["--listen", "10.0.0.2:7"]);
+    datagrams_come_back();
     let load = good("load", &["10.0.0.2:7", "-c", "20", "-s", "100k", "-d", "1s", "--json", "--quiet"]);
     assert!(number(&load.summary(), "requests") > 20, "every echo is compared with what was sent");
     let last = end(server, wire.net);

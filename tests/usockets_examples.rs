@@ -153,6 +153,33 @@ fn us_defer_adds_up_what_threads_report() {
     assert_eq!(ended.out.lines().last(), Some("4 primes"));
 }
 
+#[cfg(feature = "usockets-udp")]
+#[test]
+fn us_udp_sends_every_datagram_back() {
+    let (server, address) = serve("us-udp");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    socket.connect(&address).expect("a route");
+    for len in [0, 1, 1472, 1473, 20_000, 65_507] {
+        let sent: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+        socket.send(&sent).expect("sent");
+        let mut back = vec![0; 65_536];
+        let n = socket.recv(&mut back).expect("an echo");
+        assert!(back[..n] == sent[..], "{n} of {len} bytes");
+    }
+    // A burst is one batch or several.
+    for n in 0..100u8 {
+        socket.send(&[n; 10]).expect("sent");
+    }
+    let mut back = [0; 11];
+    for n in 0..100u8 {
+        assert_eq!(socket.recv(&mut back).expect("an echo"), 10);
+        assert_eq!(back[..10], [n; 10], "in order");
+    }
+    let last = server.interrupt().end().good().summary();
+    assert_eq!((number(&last, "datagrams"), number(&last, "dropped")), (106, 0));
+}
+
 #[test]
 fn the_environment_names_the_network() {
     let program = tool("us-echo");
