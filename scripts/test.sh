@@ -161,8 +161,8 @@ step_sanitizer() {
       tests/*/main.rs) name=$(basename "$(dirname "$file")") ;;
       *) name=$(basename "$file" .rs) ;;
     esac
-    # net_descriptors uses up what LeakSanitizer needs at the end.
-    case $name in tools | http_on_stack | usockets_examples | net_descriptors | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
+    # net_descriptors uses up what LeakSanitizer needs at the end, usockets_memory what AddressSanitizer lives in.
+    case $name in tools | http_on_stack | usockets_examples | usockets_memory | net_descriptors | compile_fail | house) ;; *) which+=(--test "$name") ;; esac
   done
   NETHUNS_SOAK_CONNECTIONS=2000 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$top/target/asan" tests "AddressSanitizer" \
     +nightly test -p nethuns-rs --target "$host" --no-default-features --features af_xdp,netmap,usockets,usockets-udp --lib "${which[@]}"
