@@ -5,9 +5,11 @@ mod common;
 
 use common::counting::{Counting, allocations};
 use nethuns_rs::net::{
-    ConnectOptions, Datagram, Event, ListenOptions, Net, Reader, SocketError, TcpId, UdpId, UdpOptions, UdpPacket,
+    ConnectOptions, Datagram, Event, ListenOptions, Net, Reader, Readiness, SocketError, TcpId, UdpId, UdpOptions,
+    UdpPacket,
 };
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 #[global_allocator]
@@ -61,6 +63,7 @@ impl Side {
                         self.net.udp_send(id, &back).expect("room");
                     }
                 }
+                Event::Watch(..) => {}
             }
         }
         bytes
@@ -74,7 +77,7 @@ impl Side {
             match event {
                 Event::Tcp(id, _) => bytes += self.take_tcp(id),
                 Event::Udp(id, _) => bytes += self.take_udp(id),
-                Event::Accept(_) => {}
+                Event::Accept(_) | Event::Watch(..) => {}
             }
         }
         bytes
@@ -133,6 +136,29 @@ fn conversations(name: &str, mut client: Side, mut server: Side, ip: &str) {
             back += client.take();
         }
     });
+    // Beside them: a path, and a descriptor of the program's own, which is told of with every poll.
+    let path = format!("\0nethuns-no-allocations-{name}-{}", std::process::id());
+    server.net.unix_listen(path.as_ref(), 8).expect("a listener");
+    let local = client.net.unix_connect(path.as_ref()).expect("a connection");
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let watched = client.net.watch(ours.as_raw_fd(), Readiness::WRITABLE).expect("a watch");
+    steady(&format!("{name}: requests over a path"), || {
+        let mut back = 0;
+        while client.net.tcp_send(local, &bytes) == Err(SocketError::WouldBlock) {
+            client.take();
+            server.echo();
+        }
+        while back < 100 {
+            server.echo();
+            back += client.take();
+        }
+    });
+    client.net.unwatch(watched);
+    client.net.tcp_close(local);
+    for _ in 0..10 {
+        client.take();
+        server.echo();
+    }
     steady(&format!("{name}: nothing"), || {
         client.net.poll(Some(Duration::ZERO)).expect("poll");
         assert_eq!(client.net.next_event(), None);

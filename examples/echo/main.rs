@@ -82,6 +82,7 @@ fn run(args: Args) -> Result<(), Failure> {
                 Event::Accept(listener) => accept_all(&mut echo.net, listener, |_, _| echo.seen.connections += 1),
                 Event::Tcp(id, what) => echo.connection(id, what),
                 Event::Udp(id, _) => echo.datagrams(id),
+                Event::Watch(..) => {}
             }
         }
     }

@@ -70,7 +70,7 @@ impl Server {
             match event {
                 Event::Accept(listener) => accept_all(&mut self.net, listener, |_, _| self.connections += 1),
                 Event::Tcp(id, _) => self.go_on(id),
-                Event::Udp(..) => {}
+                Event::Udp(..) | Event::Watch(..) => {}
             }
         }
         Ok(())

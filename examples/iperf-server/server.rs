@@ -79,7 +79,7 @@ impl Server {
                     accept_all(&mut self.net, listener, |net, id| roles.put(net, id, Role::New(Vec::new())));
                 }
                 Event::Tcp(id, what) => tested = self.go_on(id, what).or(tested),
-                Event::Udp(..) => {}
+                Event::Udp(..) | Event::Watch(..) => {}
             }
         }
         self.omit();

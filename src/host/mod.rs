@@ -66,7 +66,7 @@ use clock::Running;
 use gather::Gather;
 use sink::Outgoing;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 use tap::Tap;
@@ -153,6 +153,8 @@ pub struct Host<S: Socket = any::Sock> {
     counters: Counters,
     /// An event that has been taken out of the engine and not been handed to the program yet.
     next: Option<Event>,
+    /// A descriptor of others that is waited for too.
+    extra: Option<Rc<OwnedFd>>,
 }
 
 impl Host {
@@ -201,6 +203,7 @@ impl<S: Socket> Host<S> {
             offload,
             counters: Counters::default(),
             next: None,
+            extra: None,
         })
     }
 
@@ -245,6 +248,12 @@ impl<S: Socket> Host<S> {
     #[must_use]
     pub fn poll_mode(&self) -> PollMode {
         self.poll
+    }
+
+    /// Waits for another descriptor too, or for none any more: when it is readable, [`poll`](Self::poll) returns and says so.
+    /// It is looked at once in every turn.
+    pub fn set_extra_fd(&mut self, fd: Option<Rc<OwnedFd>>) {
+        self.extra = fd;
     }
 
     /// Changes how it waits.

@@ -45,6 +45,8 @@ pub struct Turn {
     pub events: bool,
     /// Somebody called a [`Waker`](super::Waker).
     pub woken: bool,
+    /// The descriptor of [`Host::set_extra_fd`] is readable.
+    pub extra: bool,
 }
 
 impl<S: Socket> Host<S> {
@@ -85,9 +87,10 @@ impl<S: Socket> Host<S> {
             self.stack.advance(self.now, &mut out!(self));
             turn.woken |= self.bell.take();
             turn.events = self.has_event();
+            turn.extra = self.extra.is_some() && self.looks_at_extra();
             let received = outcome?;
             turn.received += received;
-            if turn.events || turn.woken {
+            if turn.events || turn.woken || turn.extra {
                 break;
             }
             let idle = received == 0 && self.outgoing.unflushed == 0;
@@ -151,6 +154,12 @@ impl<S: Socket> Host<S> {
             self.next = self.stack.next_event();
         }
         self.next.is_some()
+    }
+
+    /// Whether the descriptor of others is readable.
+    #[cold]
+    fn looks_at_extra(&self) -> bool {
+        wait::readable([self.extra.as_ref().map(|fd| fd.as_fd())], Some(Duration::ZERO)).is_ok_and(|[ready]| ready)
     }
 
     /// Everything that is to be sent goes into the ring.
@@ -236,7 +245,8 @@ impl<S: Socket> Host<S> {
         // What has gone by since then is little next to the pause.
         if self.bell.lie_down() {
             self.counters.pauses += 1;
-            let rung = wait::readable([Some(self.bell.as_fd()), None], Some(until.saturating_since(self.now)));
+            let extra = self.extra.as_ref().map(|fd| fd.as_fd());
+            let rung = wait::readable([Some(self.bell.as_fd()), extra], Some(until.saturating_since(self.now)));
             self.bell.get_up(rung.is_ok_and(|[rung, _]| rung));
         }
         self.now = self.clock.now();
@@ -279,17 +289,18 @@ impl<S: Socket> Host<S> {
         let ready = match self.wires.descriptor {
             Some(descriptor) => {
                 let packets = if self.futile { None } else { Some(descriptor(&self.socket)) };
-                wait::readable([Some(self.bell.as_fd()), packets], limit)
+                let extra = self.extra.as_ref().map(|fd| fd.as_fd());
+                wait::readable([Some(self.bell.as_fd()), packets, extra], limit)
             }
             None => {
                 let slice = limit.map_or(DEAF, |limit| limit.min(DEAF));
                 // Whatever it says, the next turn looks.
                 let _ = self.socket.wait(Interest::Readable, Some(slice));
-                Ok([true, false])
+                Ok([true, false, false])
             }
         };
         // Without memory for it (the only error there is) the turns go on without sleep.
-        let [rung, readable] = ready.unwrap_or([true, true]);
+        let [rung, readable, _] = ready.unwrap_or([true, true, false]);
         self.bell.get_up(rung);
         // Until a packet comes out.
         self.futile = readable;

@@ -10,19 +10,22 @@ use std::time::Duration;
 ///
 /// The time is kept to the nanosecond where `ppoll` exists, less the kernel's timer slack (50 µs unless the thread's is
 /// set: `prctl(2)`), and never cut short; elsewhere it is rounded up to a millisecond.
-pub(super) fn readable(fds: [Option<BorrowedFd<'_>>; 2], timeout: Option<Duration>) -> io::Result<[bool; 2]> {
+pub(super) fn readable<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
     // A negative descriptor is ignored (`poll(2)`).
     let mut polled =
         fds.map(|fd| libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events: libc::POLLIN, revents: 0 });
     if poll(&mut polled, timeout) < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok([false; 2]) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok([false; N]) } else { Err(error) };
     }
     Ok(polled.map(|fd| fd.revents != 0))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "openbsd"))]
-fn poll(fds: &mut [libc::pollfd; 2], timeout: Option<Duration>) -> libc::c_int {
+fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
     // SAFETY: a `timespec` of zeros is valid; its fields differ between systems, so it is not written as a literal.
     let mut limit: libc::timespec = unsafe { std::mem::zeroed() };
     if let Some(timeout) = timeout {
@@ -30,15 +33,15 @@ fn poll(fds: &mut [libc::pollfd; 2], timeout: Option<Duration>) -> libc::c_int {
         limit.tv_nsec = timeout.subsec_nanos() as _;
     }
     let limit = if timeout.is_some() { &raw const limit } else { std::ptr::null() };
-    // SAFETY: both structures outlive the call; two descriptors are what the array has.
+    // SAFETY: both structures outlive the call, and the number of descriptors is the array's.
     unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, limit, std::ptr::null()) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "openbsd")))]
-fn poll(fds: &mut [libc::pollfd; 2], timeout: Option<Duration>) -> libc::c_int {
+fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
     let ms =
         timeout.map_or(-1, |t| libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX));
-    // SAFETY: the array outlives the call; two descriptors are what it has.
+    // SAFETY: the array outlives the call, and the number of descriptors is its own.
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, ms) }
 }
 

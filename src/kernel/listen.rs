@@ -17,6 +17,10 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    pub(super) fn new(socket: socket2::Socket) -> Self {
+        Self { socket, waiting: false }
+    }
+
     /// An edge came. Returns whether that is news.
     pub(super) fn happened(&mut self) -> bool {
         !std::mem::replace(&mut self.waiting, true)
@@ -54,7 +58,7 @@ impl Kernel {
             socket.listen(i32::try_from(options.backlog.max(1)).unwrap_or(i32::MAX))?;
             Ok(socket)
         };
-        let listener = Box::new(Listener { socket: open().map_err(told)?, waiting: false });
+        let listener = Box::new(Listener::new(open().map_err(told)?));
         let key = self.enter(Socket::Listener(listener), mio::Interest::READABLE).map_err(told)?;
         Ok(ListenerId(key))
     }
@@ -63,7 +67,7 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) if that is a path.
     pub fn tcp_listener_addr(&self, id: ListenerId) -> Result<SocketAddr, SocketError> {
         let address = self.listener(id)?.socket.local_addr().map_err(told)?;
         address.as_socket().ok_or(SocketError::InvalidAddress)
@@ -108,8 +112,11 @@ impl Kernel {
                     }
                 },
             };
-            let Some(peer) = peer else { continue };
-            let tcp = Tcp::accepted(socket, canonical(peer));
+            // Who has connected to a path has no address.
+            let tcp = match peer {
+                Some(peer) => Tcp::accepted(socket, Some(canonical(peer))),
+                None => Tcp::local(socket),
+            };
             return match self.enter(Socket::Tcp(tcp), mio::Interest::READABLE) {
                 Ok(key) => Ok(TcpId(key)),
                 Err(_) => {

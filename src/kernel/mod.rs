@@ -24,32 +24,36 @@
 mod buffer;
 mod error;
 mod listen;
+mod local;
 mod mmsg;
 mod options;
 mod slab;
 mod sys;
 mod tcp;
 mod udp;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use buffer::{Buffer, Buffers, Opened, PADDING, STREAM};
 pub use mmsg::Packet;
+pub use watch::WatchId;
 
 use crate::errors::{Error, Result};
-use crate::stack::{Event, Key, ListenerId, Readiness, TcpId, UdpId};
+use crate::stack::{Key, ListenerId, Readiness, TcpId, UdpId};
 use listen::Listener;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tcp::Tcp;
 use udp::Udp;
+use watch::Watch;
 
 /// The word in epoll that means the waker. No socket has it: its generation and index are both the last ones.
 const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -82,6 +86,20 @@ enum Socket {
     Tcp(Tcp),
     Listener(Box<Listener>),
     Udp(Box<Udp>),
+    Watch(Watch),
+}
+
+/// One thing to tell. Each socket is told of once, however much has happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Connections wait to be accepted.
+    Accept(ListenerId),
+    /// Of a connection.
+    Tcp(TcpId, Readiness),
+    /// Of a UDP socket.
+    Udp(UdpId, Readiness),
+    /// Of a descriptor of the program's own.
+    Watch(WatchId, Readiness),
 }
 
 /// What one poll has brought.
@@ -112,6 +130,15 @@ impl Kernel {
     ///
     /// If the process has no descriptors left.
     pub fn new() -> Result<Self> {
+        Self::with(Rc::default())
+    }
+
+    /// The same with buffers that others open too.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with(buffers: Rc<Buffers>) -> Result<Self> {
         let failed = |source| Error::System {
             what: "opening epoll".into(),
             help: "raise the limit of open files: ulimit -n".into(),
@@ -126,7 +153,7 @@ impl Kernel {
             told: VecDeque::new(),
             eager: Vec::new(),
             resting: None,
-            buffers: Rc::default(),
+            buffers,
             receiver: mmsg::Receiver::new(),
             sender: mmsg::Sender::new(),
             waker: Arc::new(waker),
@@ -162,8 +189,7 @@ impl Kernel {
     ///
     /// What `epoll_wait` fails with.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<Turn> {
-        self.tell_eager();
-        let timeout = if self.told.is_empty() { self.until_rested(timeout) } else { Some(Duration::ZERO) };
+        let timeout = self.may_wait(timeout);
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
@@ -195,6 +221,7 @@ impl Kernel {
                     }
                     news
                 }
+                Some(Socket::Watch(watch)) => watch.happened(event),
             };
             if news {
                 told.push_back(key);
@@ -219,6 +246,12 @@ impl Kernel {
                         return Some(Event::Udp(UdpId(key), what));
                     }
                 }
+                Some(Socket::Watch(watch)) => {
+                    let what = watch.take_told();
+                    if !what.is_empty() {
+                        return Some(Event::Watch(WatchId(key), what));
+                    }
+                }
                 Some(Socket::Listener(listener)) if listener.waiting() => {
                     return Some(Event::Accept(ListenerId(key)));
                 }
@@ -226,6 +259,22 @@ impl Kernel {
             }
         }
         None
+    }
+
+    /// Another descriptor of the epoll instance: readable while there are events to be collected by a poll.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptors left.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        sys::duplicate(self.poll.as_raw_fd())
+    }
+
+    /// For a loop that waits elsewhere: how long it may, for the sake of this network. Zero if there is something to be
+    /// told without a poll.
+    pub fn may_wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        self.tell_eager();
+        if self.told.is_empty() { self.until_rested(timeout) } else { Some(Duration::ZERO) }
     }
 
     /// Ends a [`poll`](Self::poll) from any thread.
@@ -240,7 +289,7 @@ impl Kernel {
         Rc::clone(&self.buffers)
     }
 
-    /// Open sockets of any kind.
+    /// Open sockets of any kind, and watched descriptors.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
         self.sockets.len()
@@ -303,6 +352,7 @@ impl Socket {
             Self::Tcp(tcp) => tcp.socket.as_raw_fd(),
             Self::Listener(listener) => listener.socket.as_raw_fd(),
             Self::Udp(udp) => udp.socket.as_raw_fd(),
+            Self::Watch(watch) => watch.descriptor(),
         }
     }
 }

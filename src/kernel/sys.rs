@@ -1,10 +1,11 @@
 //! System calls that neither the standard library nor `socket2` has.
 #![allow(unsafe_code)]
 
+use crate::stack::{Key, Readiness};
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The next connection of a listener, non-blocking, and its peer: one call, where `Socket::accept` needs two.
 pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr>)> {
@@ -22,6 +23,32 @@ pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, Option<SocketAddr
             return Err(io::Error::last_os_error());
         }
         Ok((Socket::from_raw_fd(fd), SockAddr::new(storage, len).as_socket()))
+    }
+}
+
+/// Changes what a descriptor of the program's own is watched for (`epoll_ctl(2)`), level-triggered: from `had` to `wants`, of
+/// `READABLE` and `WRITABLE`. With neither it is not in epoll. `mio` knows edges only.
+pub(super) fn watch(epoll: RawFd, fd: RawFd, key: Key, had: Readiness, wants: Readiness) -> io::Result<()> {
+    let operation = match (had.is_empty(), wants.is_empty()) {
+        (true, true) => return Ok(()),
+        (true, false) => libc::EPOLL_CTL_ADD,
+        (false, false) => libc::EPOLL_CTL_MOD,
+        (false, true) => libc::EPOLL_CTL_DEL,
+    };
+    let bits = |what: Readiness, bits: i32| if wants.contains(what) { bits as u32 } else { 0 };
+    let events = bits(Readiness::READABLE, libc::EPOLLIN) | bits(Readiness::WRITABLE, libc::EPOLLOUT);
+    let mut event = libc::epoll_event { events, u64: key.to_bits() };
+    // SAFETY: the structure lives through the call.
+    let done = unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Another descriptor of the same file.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: it takes numbers, and fails for a descriptor that is not open; the new one is nobody else's.
+    unsafe {
+        let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0);
+        if copy < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(copy)) }
     }
 }
 

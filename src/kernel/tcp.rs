@@ -19,7 +19,8 @@ pub(super) struct Tcp {
     flags: u16,
     /// Why it is over.
     error: Option<SocketError>,
-    peer: SocketAddr,
+    /// `None` over a unix socket.
+    peer: Option<SocketAddr>,
     user: u64,
 }
 
@@ -43,14 +44,38 @@ const CLOSED: u16 = 1 << 7;
 const PAUSED: u16 = 1 << 8;
 /// The program reads no more.
 const READ_SHUT: u16 = 1 << 9;
+/// Over a socket of `unix(7)`: without the options of TCP.
+const LOCAL: u16 = 1 << 10;
 
 impl Tcp {
-    fn new(socket: socket2::Socket, peer: SocketAddr, flags: u16) -> Self {
+    fn new(socket: socket2::Socket, peer: Option<SocketAddr>, flags: u16) -> Self {
         Self { socket, pending: Readiness::NONE, flags, error: None, peer, user: 0 }
     }
 
-    pub(super) fn accepted(socket: socket2::Socket, peer: SocketAddr) -> Self {
+    pub(super) fn accepted(socket: socket2::Socket, peer: Option<SocketAddr>) -> Self {
         Self::new(socket, peer, 0)
+    }
+
+    /// A connection over a unix socket, which is there.
+    pub(super) fn local(socket: socket2::Socket) -> Self {
+        Self::new(socket, None, LOCAL)
+    }
+
+    /// A connection over a unix socket that has been asked for.
+    pub(super) fn connecting_locally(socket: socket2::Socket) -> Self {
+        Self::new(socket, None, LOCAL | CONNECTING | ASKED_FOR_ROOM)
+    }
+
+    /// The state of a connection over a unix socket, as TCP would call it.
+    fn local_state(&self) -> State {
+        match (self.has(WRITE_SHUT), self.has(FIN | END)) {
+            _ if self.has(CLOSED) => State::Closed,
+            _ if self.has(CONNECTING) => State::SynSent,
+            (false, false) => State::Established,
+            (true, false) => State::FinWait2,
+            (false, true) => State::CloseWait,
+            (true, true) => State::Closed,
+        }
     }
 
     #[inline]
@@ -244,11 +269,15 @@ impl Kernel {
             },
         };
         let flags = CONNECTING | ASKED_FOR_ROOM;
-        let tcp = Tcp::new(socket, canonical(remote), flags);
+        self.enter_connecting(Tcp::new(socket, Some(canonical(remote)), flags), failed)
+    }
+
+    /// Takes in a connection that has been asked for, and tells if that has failed already.
+    pub(super) fn enter_connecting(&mut self, tcp: Tcp, failed: Option<SocketError>) -> Result<TcpId, SocketError> {
         let key = self.enter(Socket::Tcp(tcp), Interest::READABLE | Interest::WRITABLE).map_err(told)?;
         if let (Some(error), Some(Socket::Tcp(tcp))) = (failed, self.sockets.get_mut(key)) {
             tcp.error = Some(error);
-            tcp.flags = CLOSED;
+            tcp.flags = tcp.flags & LOCAL | CLOSED;
             Self::tell(&mut self.told, key, &mut tcp.pending, Readiness::CLOSED);
         }
         Ok(TcpId(key))
@@ -451,7 +480,11 @@ impl Kernel {
     ///
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_options(&self, id: TcpId) -> Result<SocketOptions, SocketError> {
-        options::read(&self.tcp(id)?.socket).map_err(told)
+        let tcp = self.tcp(id)?;
+        if tcp.has(LOCAL) {
+            return Ok(SocketOptions::default());
+        }
+        options::read(&tcp.socket).map_err(told)
     }
 
     /// Sets the options. Taking the cork off sends what waits.
@@ -460,7 +493,11 @@ impl Kernel {
     ///
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_set_options(&mut self, id: TcpId, options: &SocketOptions) -> Result<(), SocketError> {
-        options::apply(&self.tcp(id)?.socket, options).map_err(told)
+        let tcp = self.tcp(id)?;
+        if tcp.has(LOCAL) {
+            return Ok(());
+        }
+        options::apply(&tcp.socket, options).map_err(told)
     }
 
     /// Sends what waits for company ([`tcp_send_more`](Self::tcp_send_more)); the cork, if there is one, comes off.
@@ -469,14 +506,18 @@ impl Kernel {
     ///
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_flush(&mut self, id: TcpId) -> Result<(), SocketError> {
-        self.tcp(id)?.socket.set_tcp_cork(false).map_err(told)
+        let tcp = self.tcp(id)?;
+        if tcp.has(LOCAL) {
+            return Ok(());
+        }
+        tcp.socket.set_tcp_cork(false).map_err(told)
     }
 
     /// Our end.
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) over a unix socket.
     pub fn tcp_local_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
         let address = self.tcp(id)?.socket.local_addr().map_err(told)?;
         address.as_socket().map(canonical).ok_or(SocketError::InvalidAddress)
@@ -486,9 +527,9 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) over a unix socket.
     pub fn tcp_peer_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
-        Ok(self.tcp(id)?.peer)
+        self.tcp(id)?.peer.ok_or(SocketError::InvalidAddress)
     }
 
     /// Why the connection is over, if it is and not in order.
@@ -503,6 +544,10 @@ impl Kernel {
     ///
     /// [`Closed`](SocketError::Closed).
     pub fn tcp_state(&self, id: TcpId) -> Result<State, SocketError> {
+        let tcp = self.tcp(id)?;
+        if tcp.has(LOCAL) {
+            return Ok(tcp.local_state());
+        }
         Ok(self.tcp_info(id)?.state)
     }
 

@@ -70,7 +70,8 @@ pub struct Reader(pub(super) Home);
 #[derive(Clone)]
 pub(super) enum Home {
     Kernel(Rc<kernel::Buffers>),
-    Host(host::Reader),
+    /// With what the side receives into.
+    Host(host::Reader, Rc<kernel::Buffers>),
 }
 
 impl Reader {
@@ -84,7 +85,8 @@ impl Reader {
     pub fn open(&self, data: Data) -> Opened<'_> {
         match (&self.0, data.0) {
             (Home::Kernel(buffers), Bytes::Kernel(buffer)) => Opened(Open::Kernel(buffers.open(buffer))),
-            (Home::Host(reader), Bytes::Host(chunk)) => Opened(Open::Host(reader.open(chunk))),
+            (Home::Host(reader, _), Bytes::Host(chunk)) => Opened(Open::Host(reader.open(chunk))),
+            (Home::Host(_, side), Bytes::Kernel(buffer)) => Opened(Open::Kernel(side.open(buffer))),
             _ => foreign(),
         }
     }

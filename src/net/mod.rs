@@ -4,6 +4,7 @@
 //!                        ┌ Kernel ── epoll, send, recv                       NETHUNS_NET unset, empty or "kernel"
 //!   program ──▶ Net ──▶ ─┤
 //!                        └ Host ── Stack ── AF_XDP, netmap, DPDK, pcap, mem  NETHUNS_NET="af_xdp:eth0?ip=10.0.0.2/24"
+//!                             └─ a Kernel beside it, for unix sockets and descriptors, once there are any
 //! ```
 //!
 //! A [`Net`] belongs to one thread and owns all of its sockets. A program asks it to [`poll`](Net::poll), takes
@@ -37,7 +38,7 @@
 //!                     Err(error) => return Err(error.into()),
 //!                 }
 //!             },
-//!             Event::Udp(..) => {}
+//!             Event::Udp(..) | Event::Watch(..) => {}
 //!         }
 //!     }
 //! }
@@ -63,6 +64,9 @@
 //! | there is room after a send was cut short or refused | `WRITABLE`; at no other time but with `CONNECTED` |
 //! | reading was paused ([`tcp_set_reading`](Net::tcp_set_reading)) | no `READABLE`; everything else is told. When it is resumed: `READABLE` if there is something to take |
 //! | a datagram comes, or a word from the network about one that a connected socket has sent | `READABLE`; [`udp_recv`](Net::udp_recv) brings the datagram, or the word as its error, once |
+//! | what is asked for of a [watched](Net::watch) descriptor is so | `Watch`, with every `poll` as long as it is (a level, not an edge); with `CLOSED` if there is an error or a hang-up, and then everything that is asked for |
+//! | the peer of a unix socket closes it | `READABLE + PEER_CLOSED + CLOSED`, `tcp_error` is `None` unless it left something unread |
+//! | a connection that was [adopted](Net::tcp_adopt) | as of an accepted one |
 //! | a socket is closed or aborted by the program | nothing ever after, whatever had happened |
 //!
 //! | operation | how it ends |
@@ -79,6 +83,12 @@
 //! | `tcp_abort` | the peer gets a reset: its `CLOSED` says `ConnectionReset` |
 //! | `tcp_unlisten` | connections that wait are reset; those accepted live on |
 //! | `tcp_accept` when the process has no descriptors left | `NoBuffers`; the connection waits, `Accept` is told again when a socket was closed or after a tenth of a second (kernel only) |
+//! | `tcp_local_addr`, `tcp_peer_addr`, `tcp_listener_addr` over a unix socket | `InvalidAddress` |
+//! | `tcp_set_options`, `tcp_flush` over a unix socket | nothing: it has no options, `tcp_options` shows the defaults |
+//! | `tcp_abort` over a unix socket | as `tcp_close` |
+//! | [`unix_listen`](Net::unix_listen) on a path | a socket that lies there is replaced, anything else is `AddrInUse`; the path stays when the listener is closed |
+//! | [`unix_connect`](Net::unix_connect) to a path | with nothing there `ENOENT` (`System`) at once; with nobody there, or a full queue, `CLOSED` and `ConnectionRefused` |
+//! | [`tcp_fd`](Net::tcp_fd), [`tcp_into_fd`](Net::tcp_into_fd) of a connection that the engine made | `None`, and the connection stays |
 //!
 //! A program that reads until `WouldBlock` (or `None`) and writes until a short count misses nothing.
 //!
@@ -92,11 +102,12 @@ mod builder;
 mod data;
 mod host;
 mod network;
+mod side;
 
-pub use crate::kernel::Turn;
+pub use crate::kernel::{Event, Turn, WatchId};
 pub use crate::stack::{
-    ConnectOptions, Datagram, Event, KeepAlive, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions,
-    State, TcpId, TcpInfo, UdpId, UdpOptions,
+    ConnectOptions, Datagram, KeepAlive, ListenOptions, ListenerId, Readiness, SocketError, SocketOptions, State,
+    TcpId, TcpInfo, UdpId, UdpOptions,
 };
 pub use builder::Builder;
 pub use data::{Data, Opened, Reader, UdpPacket};

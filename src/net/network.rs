@@ -3,8 +3,8 @@
 use super::data::{Bytes, Home};
 use super::host::Engine;
 use super::{
-    Builder, ConnectOptions, Data, Datagram, Event, ListenOptions, ListenerId, Reader, SocketError, SocketOptions,
-    State, TcpId, TcpInfo, Turn, UdpId, UdpOptions, UdpPacket,
+    Builder, ConnectOptions, Data, Datagram, Event, ListenOptions, ListenerId, Reader, Readiness, SocketError,
+    SocketOptions, State, TcpId, TcpInfo, Turn, UdpId, UdpOptions, UdpPacket, WatchId,
 };
 use crate::errors::{self, Error};
 use crate::host::{self, Host};
@@ -12,6 +12,8 @@ use crate::kernel::{self, Kernel};
 use std::fmt;
 use std::io::IoSlice;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The network of one thread: our engine over packets, or the kernel's. See the [module](super) for what its events and
@@ -171,7 +173,7 @@ impl Net {
     pub fn reader(&self) -> Reader {
         match &self.kind {
             Kind::Kernel(kernel) => Reader(Home::Kernel(kernel.buffers())),
-            Kind::Host(engine) => Reader(Home::Host(engine.host.reader())),
+            Kind::Host(engine) => Reader(Home::Host(engine.host.reader(), engine.side.buffers.clone())),
         }
     }
 
@@ -224,7 +226,7 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) if that is a path.
     pub fn tcp_listener_addr(&self, id: ListenerId) -> Result<SocketAddr, SocketError> {
         each!(&self.kind, net => net.tcp_listener_addr(id))
     }
@@ -309,7 +311,7 @@ impl Net {
     pub fn tcp_recv(&mut self, id: TcpId) -> Result<Option<Data>, SocketError> {
         match &mut self.kind {
             Kind::Kernel(kernel) => Ok(kernel.tcp_recv(id)?.map(|buffer| Data(Bytes::Kernel(buffer)))),
-            Kind::Host(engine) => Ok(engine.host.tcp_recv(id)?.map(|chunk| Data(Bytes::Host(chunk)))),
+            Kind::Host(engine) => engine.tcp_recv(id),
         }
     }
 
@@ -393,7 +395,7 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) over a unix socket.
     pub fn tcp_local_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
         each!(&self.kind, net => net.tcp_local_addr(id))
     }
@@ -402,7 +404,7 @@ impl Net {
     ///
     /// # Errors
     ///
-    /// [`Closed`](SocketError::Closed).
+    /// [`Closed`](SocketError::Closed); [`InvalidAddress`](SocketError::InvalidAddress) over a unix socket.
     pub fn tcp_peer_addr(&self, id: TcpId) -> Result<SocketAddr, SocketError> {
         each!(&self.kind, net => net.tcp_peer_addr(id))
     }
@@ -442,6 +444,85 @@ impl Net {
     #[must_use]
     pub fn tcp_user(&self, id: TcpId) -> Option<u64> {
         each!(&self.kind, net => net.tcp_user(id))
+    }
+}
+
+/// What only the kernel has, on either network: sockets of `unix(7)`, and descriptors that come from elsewhere. On the
+/// engine's network these live in the kernel beside it, and the engine waits for both.
+impl Net {
+    /// Listens on a path; one that begins with a NUL is an abstract name. A socket that lies there is removed first,
+    /// whoever made it; ours stays when it is closed. What it accepts are connections like any other, without addresses and
+    /// without options.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`](SocketError::InvalidAddress) if the path is empty or too long,
+    /// [`AddrInUse`](SocketError::AddrInUse) if something else lies there,
+    /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers), or another error of
+    /// `bind(2)`.
+    pub fn unix_listen(&mut self, path: &Path, backlog: u32) -> Result<ListenerId, SocketError> {
+        each!(&mut self.kind, net => net.unix_listen(path, backlog))
+    }
+
+    /// Begins to connect to a path.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`](SocketError::InvalidAddress) if the path is empty or too long,
+    /// [`System`](SocketError::System) with `ENOENT` if nothing is there,
+    /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers).
+    pub fn unix_connect(&mut self, path: &Path) -> Result<TcpId, SocketError> {
+        each!(&mut self.kind, net => net.unix_connect(path))
+    }
+
+    /// Takes a connected stream socket of the kernel's over, of TCP or of unix, as a connection like an accepted one. One
+    /// that is over already is told to be. The options are TCP's.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`](SocketError::InvalidAddress) if the descriptor is something else, a listener too;
+    /// [`NoBuffers`](SocketError::NoBuffers). It is closed then.
+    pub fn tcp_adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> Result<TcpId, SocketError> {
+        each!(&mut self.kind, net => net.tcp_adopt(fd, options))
+    }
+
+    /// The descriptor of a connection, if it has one: none has that the engine made. It stays the connection's.
+    #[must_use]
+    pub fn tcp_fd(&self, id: TcpId) -> Option<RawFd> {
+        each!(&self.kind, net => net.tcp_fd(id))
+    }
+
+    /// Gives a connection away, if it has a descriptor: non-blocking, with everything that was not received. The name means
+    /// nothing any more then; otherwise nothing happens.
+    pub fn tcp_into_fd(&mut self, id: TcpId) -> Option<OwnedFd> {
+        each!(&mut self.kind, net => net.tcp_into_fd(id))
+    }
+
+    /// Watches a descriptor of the program's own, which the program keeps open meanwhile: for `READABLE`, for `WRITABLE`,
+    /// for both or for the time being for neither. It is told of by level: with every [`poll`](Self::poll), as long as it
+    /// is so.
+    ///
+    /// # Errors
+    ///
+    /// Those of `epoll_ctl(2)`: [`PermissionDenied`](SocketError::PermissionDenied) for a regular file,
+    /// [`Closed`](SocketError::Closed) if there is no such descriptor, [`System`](SocketError::System) with `EEXIST` if it
+    /// is watched already, [`NoBuffers`](SocketError::NoBuffers).
+    pub fn watch(&mut self, fd: RawFd, what: Readiness) -> Result<WatchId, SocketError> {
+        each!(&mut self.kind, net => net.watch(fd, what))
+    }
+
+    /// Changes what a descriptor is watched for. What is not asked for any more is not told, even if it was so already.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Self::watch); [`Closed`](SocketError::Closed) as well if it is not watched.
+    pub fn rewatch(&mut self, id: WatchId, what: Readiness) -> Result<(), SocketError> {
+        each!(&mut self.kind, net => net.rewatch(id, what))
+    }
+
+    /// Ends watching. The descriptor stays open.
+    pub fn unwatch(&mut self, id: WatchId) {
+        each!(&mut self.kind, net => net.unwatch(id));
     }
 }
 

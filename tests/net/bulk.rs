@@ -118,7 +118,7 @@ pub fn many_connections_at_once(world: &mut World) {
                         ended += 1;
                     }
                 }
-                Event::Udp(..) => unreachable!(),
+                Event::Udp(..) | Event::Watch(..) => unreachable!(),
             }
         }
         for event in std::mem::take(&mut world.client.told) {

@@ -4,9 +4,11 @@
 mod bulk;
 mod end;
 mod flow;
+mod local;
 mod open;
 mod udp;
 mod wake;
+mod watch;
 mod world;
 
 /// Each test once per network.
@@ -76,6 +78,36 @@ on_every_network! {
         a_poll_is_woken_from_another_thread
         a_wake_before_the_poll_counts
         time_passes_when_nothing_happens;
+    watch:
+        a_level_is_told_with_every_poll
+        what_is_not_asked_for_any_more_is_not_told
+        what_cannot_be_watched_is_said
+        a_poll_waits_for_descriptors_too
+        a_descriptor_can_be_handed_from_one_watch_to_the_next;
+    local:
+        a_path_is_as_good_as_an_address
+        over_a_path_a_slow_reader_loses_nothing
+        half_a_path_goes_on_and_its_end_is_an_end
+        what_lies_at_a_path_matters
+        names_of_both_kinds_do_not_mix
+        a_connection_can_be_adopted
+        what_is_no_connection_is_not_adopted
+        a_connection_can_be_given_away;
+}
+
+/// However the engine waits.
+mod poll_mode {
+    use crate::world::World;
+
+    #[test]
+    fn a_sleeping_engine_waits_for_descriptors_too() {
+        crate::watch::a_poll_waits_for_descriptors_too(&mut World::memory_with("&poll=sleep"));
+    }
+
+    #[test]
+    fn a_busy_engine_looks_at_descriptors_too() {
+        crate::watch::a_poll_waits_for_descriptors_too(&mut World::memory_with("&poll=busy"));
+    }
 }
 
 /// What must hold over a bad line too: nothing is lost, nothing is told that is not so, however late it comes.

@@ -129,6 +129,7 @@ impl Core {
                 None => break,
                 Some(Event::Tcp(id, what)) => self.tcp_event(id, what),
                 Some(Event::Accept(id)) => self.accept_event(id),
+                Some(Event::Watch(..)) => {}
                 Some(Event::Udp(id, what)) => {
                     self.count(|metrics| metrics.events += 1);
                     self.udp_event(id, what);

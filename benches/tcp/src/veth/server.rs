@@ -71,7 +71,7 @@ impl Server {
                 match event {
                     Event::Accept(listener) => self.accept(listener),
                     Event::Tcp(id, what) => self.go_on(id, what),
-                    Event::Udp(..) => {}
+                    Event::Udp(..) | Event::Watch(..) => {}
                 }
             }
         }
