@@ -65,7 +65,7 @@ impl Program for Direct {
                         let _ = self.net.tcp_send(id, &self.reader.open(data));
                     }
                 }
-                Event::Udp(..) => {}
+                Event::Udp(..) | Event::Watch(..) => {}
             }
         }
     }
