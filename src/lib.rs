@@ -122,6 +122,9 @@ mod documents {
     #[cfg(all(target_os = "linux", feature = "net"))]
     #[doc = include_str!("../docs/net.md")]
     mod net {}
+    #[cfg(all(target_os = "linux", feature = "tls"))]
+    #[doc = include_str!("../docs/tls.md")]
+    mod tls {}
     #[cfg(all(target_os = "linux", feature = "usockets"))]
     #[doc = include_str!("../docs/usockets.md")]
     mod usockets {}

@@ -407,3 +407,27 @@ fn nothing_is_written_before_its_time() {
     assert_eq!(client.session.outgoing().len(), 1);
     assert_eq!(client.session.write(&data), 16 << 10);
 }
+
+#[test]
+fn nothing_that_is_well_protected_makes_us_panic() {
+    let world = World::new();
+    let mut noise = Noise(5);
+    for round in 0..60 {
+        let (mut server, mut client) = forged(&world, round % 2 == 0);
+        for _ in 0..50 {
+            let len = noise.next() % 40;
+            let mut plain = noise.bytes(len);
+            if let Some(first) = plain.first_mut() {
+                // Handshake messages that there are, and small lengths.
+                *first = [0, 1, 4, 20, 24][usize::from(*first) % 5];
+                plain.iter_mut().skip(1).take(2).for_each(|byte| *byte = 0);
+            }
+            let kind = [ALERT, HANDSHAKE, HANDSHAKE, HANDSHAKE, DATA, 0][noise.next() % 6];
+            server.take(&client.record(kind, &plain));
+            server.session.write(b"answer");
+            if noise.next().is_multiple_of(3) {
+                server.give();
+            }
+        }
+    }
+}
