@@ -1,7 +1,7 @@
 //! What is likely to be wrong with a set-up, in words.
 
 use super::Host;
-use crate::api::{Attach, LinkInfo, Mode, Socket};
+use crate::api::{Attach, LinkInfo, Mode, RxDrops, Socket};
 use crate::stack::config::RxChecksum;
 use std::net::{IpAddr, UdpSocket};
 
@@ -58,13 +58,15 @@ impl<S: Socket> Host<S> {
                 stats.socket.rx_truncated, mode.frame_size
             ));
         }
-        if stats.socket.rx_dropped.no_frame > 0 {
+        let RxDrops { no_frame, ring_full, .. } = stats.socket.rx_dropped;
+        if no_frame > 0 || ring_full > 0 {
             say(format!(
-                "{} packets found no free frame: the engine may keep {} of {} for programs that do not read (max_kept=); ask \
-                 the backend for more frames",
-                stats.socket.rx_dropped.no_frame,
-                self.config().max_kept_frames,
-                mode.frames
+                "{} packets found no free frame or no room in the receive ring: ask the backend for two of each for every \
+                 connection that may speak at the same time, and as many frames again for sending (frames=, rx=, buffers=); of {} \
+                 frames the engine may keep {} for programs that do not read (max_kept=)",
+                no_frame + ring_full,
+                mode.frames,
+                self.config().max_kept_frames
             ));
         }
         if let Some(error) = self.send_error() {

@@ -23,9 +23,9 @@ use std::time::Duration;
 pub const MOST: usize = 10_000;
 const MOST_QUICK: usize = 2000;
 
-/// What a host is told that will have that many connections speaking at once: frames and room for a packet of each, see
+/// What a host is told that will have that many connections speaking at once: frames and room for two packets of each, see
 /// docs/host.md.
-pub const FOR_MANY: &str = "&frames=32768&rx=16384";
+pub const FOR_MANY: &str = "&frames=65536&rx=32768";
 
 /// What a host is told of that will have so many connections.
 #[must_use]
