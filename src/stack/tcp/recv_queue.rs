@@ -41,8 +41,8 @@ pub(crate) struct RecvQueue {
     spans: Tree,
     /// Bytes in the spans.
     beyond: u32,
-    /// Bytes in the list.
-    readable: usize,
+    /// Bytes in the list: no more than a window, which is less than 2³⁰.
+    readable: u32,
     footprint: usize,
 }
 
@@ -70,7 +70,7 @@ impl RecvQueue {
     /// Bytes in order, waiting to be read.
     #[inline(always)]
     pub(crate) fn readable(&self) -> usize {
-        self.readable
+        self.readable as usize
     }
 
     /// Whether something has been received beyond a hole.
@@ -105,7 +105,7 @@ impl RecvQueue {
         let reader = self.reader();
         let Some(cost) = store(&mut self.list, buffers, packet, range, reader, PLENTY) else { return false };
         self.footprint += cost;
-        self.readable += len;
+        self.readable += len as u32;
         true
     }
 
@@ -217,7 +217,7 @@ impl RecvQueue {
             match put(&mut self.list, buffers, reader, PLENTY) {
                 Some(cost) => {
                     self.footprint += cost;
-                    self.readable += len as usize;
+                    self.readable += len;
                     placed.fresh += len;
                     placed.ready += len;
                 }
@@ -281,7 +281,7 @@ impl RecvQueue {
         let list = buffers.spans.remove(&mut self.spans, first);
         buffers.nodes.append(&mut self.list, list);
         self.beyond -= len;
-        self.readable += len as usize;
+        self.readable += len;
         len
     }
 
@@ -289,7 +289,7 @@ impl RecvQueue {
     #[inline]
     pub(crate) fn pop(&mut self, buffers: &mut Buffers) -> Option<Chunk> {
         let chunk = buffers.nodes.pop_front(&mut self.list)?;
-        self.readable -= chunk.len();
+        self.readable -= chunk.len() as u32;
         self.footprint -= chunk.footprint() + OVERHEAD;
         buffers.leave(&chunk);
         Some(chunk)
@@ -301,7 +301,7 @@ impl RecvQueue {
         if chunk.is_empty() {
             return chunk.discard(&mut buffers.blocks);
         }
-        self.readable += chunk.len();
+        self.readable += chunk.len() as u32;
         self.footprint += chunk.footprint() + OVERHEAD;
         buffers.enter(&chunk);
         buffers.nodes.push_front(&mut self.list, chunk);

@@ -14,21 +14,25 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// State of one connection.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(super) struct Cubic {
-    growth: Growth,
-    /// What it was before the last reduction, should that prove needless.
-    before: Growth,
-    /// The last acknowledgement that counted: time without demand does not.
-    last: Instant,
-    /// What the window has grown by beyond whole bytes.
-    fraction: f32,
     /// A timeout was the last congestion: the next growth begins at its plateau (RFC 9438, 4.8).
     timed_out: bool,
+    /// What the window has grown by beyond whole bytes.
+    fraction: f32,
+    growth: Growth,
+    /// The last acknowledgement that counted: time without demand does not.
+    last: Instant,
+    /// What it was before the last reduction, should that prove needless.
+    before: Growth,
 }
 
 /// The growth since the last loss.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Growth {
+    /// When it began; [`NOT_BEGUN`] before its first acknowledgement.
+    epoch: Instant,
     /// Window before the last reduction, lowered for fast convergence; 0 if there was none (`W_max`).
     w_max: f32,
     /// Window when congestion was last met (`cwnd_prior`).
@@ -39,8 +43,6 @@ struct Growth {
     origin: f32,
     /// Window of a Reno flow (`W_est`).
     reno: f64,
-    /// When it began; [`NOT_BEGUN`] before its first acknowledgement.
-    epoch: Instant,
 }
 
 /// Of a growth that has not begun.
@@ -53,12 +55,6 @@ impl Default for Growth {
 }
 
 impl Cubic {
-    /// Reads something of what a pause looks at.
-    #[inline(always)]
-    pub(super) fn touch(&self) -> u32 {
-        self.growth.epoch.as_nanos() as u32
-    }
-
     /// Returns the new window in bytes.
     pub(super) fn on_ack(&mut self, cwnd: u32, mss: u32, delivered: u32, now: Instant, srtt: u64) -> u32 {
         let segments = f64::from(cwnd) / f64::from(mss);

@@ -36,12 +36,6 @@ impl HyStart {
         Self { last: NONE, current: NONE, baseline: NONE, round_end: first, samples: 0, conservative: 0 }
     }
 
-    /// Reads something of it.
-    #[inline(always)]
-    pub(super) fn touch(&self) -> u32 {
-        self.current
-    }
-
     /// By how much growth is divided.
     #[inline]
     pub(super) fn divisor(&self) -> u32 {

@@ -56,15 +56,16 @@ pub(crate) enum Growth {
 
 /// Window and algorithm of one connection. Windows are bytes.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Congestion {
     cwnd: u32,
     ssthresh: u32,
+    algorithm: Algorithm,
     mss: u32,
     initial: u32,
+    hystart: HyStart,
     /// Before the last reduction, to be restored if that was needless.
     prior: Option<(u32, u32)>,
-    hystart: HyStart,
-    algorithm: Algorithm,
 }
 
 /// Congestion avoidance.
@@ -98,16 +99,6 @@ impl Congestion {
     #[inline(always)]
     pub(crate) fn ssthresh(&self) -> u32 {
         self.ssthresh
-    }
-
-    /// Reads something of what an acknowledgement changes besides the window.
-    #[inline(always)]
-    pub(crate) fn touch(&self) -> u32 {
-        let grown = match &self.algorithm {
-            Algorithm::NewReno(_) => 0,
-            Algorithm::Cubic(cubic) => cubic.touch(),
-        };
-        self.ssthresh ^ self.hystart.touch() ^ grown
     }
 
     /// The first window.
@@ -183,6 +174,10 @@ impl Congestion {
     /// count.
     #[inline]
     pub(crate) fn pause(&mut self, now: Instant) {
+        // Before that nothing has grown but by slow start, which does not count time.
+        if self.ssthresh == u32::MAX {
+            return;
+        }
         if let Algorithm::Cubic(cubic) = &mut self.algorithm {
             cubic.pause(now);
         }

@@ -221,21 +221,26 @@ struct Undo {
     until: Seq,
 }
 
-/// The sender's side of one connection, as far as it is numbers.
+/// The sender's side of one connection, as far as it is numbers. What nothing but a loss touches comes last.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Recovery {
     ring: Ring,
-    holes: Option<Box<Holes>>,
-    timer: Timer,
     rtt: Rtt,
     rack: Rack,
-    congestion: Congestion,
-    prr: Prr,
-    pacer: Pacer,
-    undo: Undo,
+    timer: Timer,
+    /// When something was last sent.
+    last_sent: Instant,
+    /// Most that was outstanding in this round trip, bytes.
+    usage: u32,
+    usage_until: Seq,
+    timeouts: u32,
+    /// Duplicate acknowledgements in a row, without SACK.
+    duplicates: u32,
+    /// Bytes that have arrived by their word.
+    presumed: u32,
     agreed: Terms,
     phase: Phase,
-    frto: Frto,
     pacing: bool,
     /// Nothing odd is going on: no segment has a mark, nothing is being repaired, probed or undone.
     calm: bool,
@@ -245,23 +250,20 @@ pub(crate) struct Recovery {
     limited: bool,
     /// No recovery may begin before more than what was recovered is acknowledged (RFC 6582, 3.2 step 1).
     hold: bool,
+    congestion: Congestion,
+
+    frto: Frto,
     /// The receiver has seen this tail loss probe, if `probed`.
-    probe_end: Seq,
     probed: bool,
     /// The probe held nothing new.
     probe_resent: bool,
-    /// Duplicate acknowledgements in a row, without SACK.
-    duplicates: u32,
-    /// Bytes that have arrived by their word.
-    presumed: u32,
+    probe_end: Seq,
     /// The recovery ends when all before this is acknowledged.
     recover: Seq,
-    /// Most that was outstanding in this round trip, bytes.
-    usage: u32,
-    usage_until: Seq,
-    timeouts: u32,
-    /// When something was last sent.
-    last_sent: Instant,
+    prr: Prr,
+    pacer: Pacer,
+    undo: Undo,
+    holes: Option<Box<Holes>>,
 }
 
 impl Recovery {
@@ -330,10 +332,7 @@ impl Recovery {
     /// Reads something of each cache line, for nothing but their being there soon.
     #[inline]
     pub(crate) fn touch(&self) -> u64 {
-        let numbers = [self.una().0, self.congestion.cwnd(), self.congestion.touch(), self.recover.0, self.timeouts];
-        let times = self.rtt.srtt() ^ self.rtt.min() ^ self.rtt.rto() ^ self.last_sent.as_nanos();
-        let times = times ^ self.ring.touch() ^ self.rack.touch() ^ self.timer.touch();
-        numbers.iter().fold(times, |sum, number| sum ^ u64::from(*number))
+        self.ring.touch() ^ self.rtt.touch() ^ self.rack.touch() ^ self.last_sent.as_nanos()
     }
 
     /// The oldest unacknowledged byte.

@@ -63,15 +63,16 @@ impl Record {
 
 /// Sequence space between the oldest unacknowledged byte and the next one to be sent.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Ring {
-    /// The oldest one, if there is any. Requests and responses of one segment each need no more than this.
-    oldest: Record,
-    /// Those behind it.
-    rest: VecDeque<Record>,
     una: Seq,
     nxt: Seq,
     /// Bytes in flight; retransmissions count again.
     pipe: u32,
+    /// The oldest one, if there is any. Requests and responses of one segment each need no more than this.
+    oldest: Record,
+    /// Those behind it.
+    rest: VecDeque<Record>,
     /// Bytes selectively acknowledged.
     sacked: u32,
     /// Bytes that wait to be sent again.

@@ -4,8 +4,7 @@
 //! variation down within one round trip (RFC 7323, appendix G), the variation that counts rises at once but falls only
 //! once per round trip.
 
-use std::time::Duration;
-
+use super::nanos;
 use crate::stack::config::TcpConfig;
 use crate::stack::tcp::seq::Seq;
 use crate::stack::time::Instant;
@@ -36,16 +35,10 @@ pub(super) struct Rtt {
     round: Seq,
     /// The timeout without backoff.
     base: u64,
-    /// Microseconds.
-    min_rto: u32,
-    /// Microseconds.
-    max_rto: u32,
+    min_rto: u64,
+    max_rto: u64,
     /// Doublings of the timeout since the last sample.
     backoff: u8,
-}
-
-fn micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// In 32 bits, saturating.
@@ -57,8 +50,8 @@ fn clip(nanos: u64) -> u32 {
 impl Rtt {
     /// No sample yet.
     pub(super) fn new(config: &TcpConfig, first: Seq) -> Self {
-        let min_rto = micros(config.min_rto).max(1_000);
-        let max_rto = micros(config.max_rto).max(min_rto);
+        let min_rto = nanos(config.min_rto).max(1_000_000);
+        let max_rto = nanos(config.max_rto).max(min_rto);
         Self {
             srtt: 0,
             mdev: 0,
@@ -67,7 +60,7 @@ impl Rtt {
             min: [u32::MAX; 2],
             min_since: Instant::ZERO,
             round: first,
-            base: INITIAL.min(u64::from(max_rto) * 1_000),
+            base: INITIAL.min(max_rto),
             min_rto,
             max_rto,
             backoff: 0,
@@ -76,7 +69,13 @@ impl Rtt {
 
     /// The handshake had to be repeated and told nothing of the round trip.
     pub(super) fn handshake_lost(&mut self) {
-        self.base = INITIAL_AFTER_LOSS.min(self.max_rto());
+        self.base = INITIAL_AFTER_LOSS.min(self.max_rto);
+    }
+
+    /// Reads something of it.
+    #[inline(always)]
+    pub(super) fn touch(&self) -> u64 {
+        self.srtt
     }
 
     /// A measurement. `una` and `nxt` tell round trips apart.
@@ -121,8 +120,8 @@ impl Rtt {
     /// receiver may delay its acknowledgement; Linux does the same.
     #[inline]
     fn set_base(&mut self) {
-        let spread = (u64::from(self.rttvar) * 4).max(self.min_rto());
-        self.base = self.srtt.saturating_add(spread).min(self.max_rto());
+        let spread = (u64::from(self.rttvar) * 4).max(self.min_rto);
+        self.base = self.srtt.saturating_add(spread).min(self.max_rto);
     }
 
     /// A measurement that the receiver did not delay knowingly: for the minimum.
@@ -159,17 +158,12 @@ impl Rtt {
     /// The shortest timeout that was configured.
     #[inline]
     pub(super) fn min_rto(&self) -> u64 {
-        u64::from(self.min_rto) * 1_000
-    }
-
-    #[inline]
-    fn max_rto(&self) -> u64 {
-        u64::from(self.max_rto) * 1_000
+        self.min_rto
     }
 
     /// The timeout doubled `n` times.
     pub(super) fn backed_off(&self, n: u32) -> u64 {
-        self.base.saturating_mul(1 << n.min(31)).min(self.max_rto())
+        self.base.saturating_mul(1 << n.min(31)).min(self.max_rto)
     }
 
     /// The timeout now.

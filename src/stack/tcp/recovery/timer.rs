@@ -40,14 +40,6 @@ pub(super) struct Timer {
     timeout: Instant,
 }
 
-impl Timer {
-    /// Reads something of it.
-    #[inline(always)]
-    pub(super) fn touch(&self) -> u64 {
-        self.at.as_nanos()
-    }
-}
-
 fn after(now: Instant, nanos: u64) -> Instant {
     Instant::from_nanos(now.as_nanos().saturating_add(nanos))
 }
