@@ -11,7 +11,11 @@ use std::rc::Rc;
 
 /// What a look at a socket that may be read brought.
 enum Found {
-    Data(Data),
+    /// Bytes, and who is told of them.
+    Data(Data, Rc<dyn super::Handler>, super::Told),
+    /// Bytes for the socket's session.
+    #[cfg(feature = "tls")]
+    Ciphertext(Data),
     /// The end of the peer's stream.
     End,
     /// Nothing now, or nothing more ever: then an event tells.
@@ -19,23 +23,8 @@ enum Found {
 }
 
 impl Core {
-    /// Something has happened to a connection.
-    pub(super) fn tcp_event(self: &Rc<Self>, id: TcpId, what: Readiness) {
-        let (key, connecting) = {
-            let mut state = self.state.borrow_mut();
-            state.metrics.events += 1;
-            let Some(word) = state.net.as_ref().and_then(|net| net.tcp_user(id)) else { return };
-            let key = SocketKey::from(KeyData::from_ffi(word));
-            match state.sockets.get(key) {
-                Some(socket) if socket.flags.has(Flags::CLOSED) => return,
-                Some(socket) => (key, !socket.flags.has(Flags::ESTABLISHED)),
-                None => {
-                    #[cfg(feature = "tls")]
-                    state.linger_on(id, what);
-                    return;
-                }
-            }
-        };
+    /// Something has happened to the connection of a socket, which is new if it was `connecting`.
+    pub(super) fn tcp_event(self: &Rc<Self>, (key, connecting): (SocketKey, bool), id: TcpId, what: Readiness) {
         if connecting {
             if what.contains(Readiness::CONNECTED) {
                 self.connected(key);
@@ -135,7 +124,7 @@ impl Core {
     }
 
     #[inline]
-    fn tell(&self, key: SocketKey) -> Option<(Rc<dyn super::Handler>, super::Told)> {
+    pub(super) fn tell(&self, key: SocketKey) -> Option<(Rc<dyn super::Handler>, super::Told)> {
         self.state.borrow_mut().tell(key)
     }
 
@@ -175,19 +164,24 @@ impl Core {
             return;
         }
         loop {
-            match self.look(key) {
-                Found::Data(data) => {
+            let len = match self.look(key) {
+                Found::Data(data, handler, told) => {
                     let len = data.len();
-                    let mut bytes = Received::new(self.reader.open(data), &self.scratch);
-                    self.received(key, &mut bytes);
-                    share = share.saturating_sub(len);
-                    if share == 0 {
-                        drop(bytes);
-                        return self.read_later(key);
-                    }
+                    handler.data(self, told, &mut Received::new(self.reader.open(data), &self.scratch));
+                    len
+                }
+                #[cfg(feature = "tls")]
+                Found::Ciphertext(data) => {
+                    let len = data.len();
+                    self.decrypt(key, &self.reader.open(data));
+                    len
                 }
                 Found::End => return self.ended(key),
                 Found::Nothing => return,
+            };
+            share = share.saturating_sub(len);
+            if share == 0 {
+                return self.read_later(key);
             }
         }
     }
@@ -212,29 +206,17 @@ impl Core {
         match net.tcp_recv(id) {
             Ok(Some(data)) => {
                 state.metrics.bytes_in += data.len() as u64;
-                Found::Data(data)
+                #[cfg(feature = "tls")]
+                if socket.tls.is_some() {
+                    return Found::Ciphertext(data);
+                }
+                let (context, told) = (socket.context, socket.told(key));
+                let Some(context) = state.contexts.get(context) else { return Found::Nothing };
+                state.metrics.callbacks += 1;
+                Found::Data(data, context.handler.clone(), told)
             }
             Ok(None) => Found::End,
             Err(_) => Found::Nothing,
-        }
-    }
-
-    /// Bytes came from the network.
-    #[inline]
-    fn received(self: &Rc<Self>, key: SocketKey, bytes: &mut Received<'_>) {
-        #[cfg(feature = "tls")]
-        if self.decrypt(key, bytes) {
-            return;
-        }
-        self.deliver(key, bytes);
-    }
-
-    /// Bytes for the program.
-    #[inline]
-    pub(super) fn deliver(self: &Rc<Self>, key: SocketKey, bytes: &mut Received<'_>) {
-        let handler = self.tell(key);
-        if let Some((handler, told)) = handler {
-            handler.data(self, told, bytes);
         }
     }
 
@@ -351,6 +333,21 @@ impl Core {
 }
 
 impl State {
+    /// Whom an event of a connection is about, and whether it was connecting before.
+    #[inline]
+    pub(super) fn subject(&mut self, id: TcpId, what: Readiness) -> Option<(SocketKey, bool)> {
+        self.metrics.events += 1;
+        let key = SocketKey::from(KeyData::from_ffi(self.net.as_ref()?.tcp_user(id)?));
+        let Some(socket) = self.sockets.get(key) else {
+            #[cfg(feature = "tls")]
+            self.linger_on(id, what);
+            #[cfg(not(feature = "tls"))]
+            let _ = what;
+            return None;
+        };
+        (!socket.flags.has(Flags::CLOSED)).then(|| (key, !socket.flags.has(Flags::ESTABLISHED)))
+    }
+
     /// Whether a socket takes part in anything.
     pub(super) fn is_open(&self, key: SocketKey) -> bool {
         self.sockets.get(key).is_some_and(|socket| !socket.flags.has(Flags::CLOSED))

@@ -22,6 +22,14 @@ pub(in crate::usockets) enum Is {
     Known,
 }
 
+/// What became of bytes that were given to the network.
+enum Sent {
+    Bytes(usize),
+    /// They must be encrypted first.
+    #[cfg(feature = "tls")]
+    NeedsTls,
+}
+
 impl Core {
     pub(in crate::usockets) fn is(&self, key: SocketKey, what: Is) -> bool {
         let state = self.state.borrow();
@@ -36,39 +44,53 @@ impl Core {
 
     /// Writes what there is room for, and says how much that was.
     pub(in crate::usockets) fn write(&self, key: SocketKey, bytes: &[u8], more: bool) -> usize {
-        #[cfg(feature = "tls")]
-        if let Some(written) = self.encrypt(key, bytes, more) {
-            return written;
+        let sent =
+            self.send(
+                key,
+                bytes.len(),
+                |net, id| {
+                    if more { net.tcp_send_more(id, bytes) } else { net.tcp_send(id, bytes) }
+                },
+            );
+        match sent {
+            Sent::Bytes(sent) => sent,
+            #[cfg(feature = "tls")]
+            Sent::NeedsTls => self.encrypt(key, bytes, more),
         }
-        self.send(key, bytes.len(), |net, id| if more { net.tcp_send_more(id, bytes) } else { net.tcp_send(id, bytes) })
     }
 
     /// Writes two pieces as one.
     pub(in crate::usockets) fn write2(&self, key: SocketKey, header: &[u8], payload: &[u8]) -> usize {
-        #[cfg(feature = "tls")]
-        if let Some(written) = self.encrypt(key, header, true) {
-            if written < header.len() {
-                return written;
-            }
-            return written + self.encrypt(key, payload, false).unwrap_or(0);
-        }
-        self.send(key, header.len() + payload.len(), |net, id| {
+        let sent = self.send(key, header.len() + payload.len(), |net, id| {
             net.tcp_sendv(id, &[IoSlice::new(header), IoSlice::new(payload)])
-        })
+        });
+        match sent {
+            Sent::Bytes(sent) => sent,
+            #[cfg(feature = "tls")]
+            Sent::NeedsTls => {
+                let written = self.encrypt(key, header, true);
+                if written < header.len() { written } else { written + self.encrypt(key, payload, false) }
+            }
+        }
     }
 
     /// Gives bytes to the network; a short count means that room is to be told of.
+    #[inline]
     fn send(
         &self,
         key: SocketKey,
         len: usize,
         send: impl FnOnce(&mut Net, TcpId) -> Result<usize, SocketError>,
-    ) -> usize {
+    ) -> Sent {
         let state = &mut *self.state.borrow_mut();
-        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return 0 };
-        let Some(id) = socket.net() else { return 0 };
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return Sent::Bytes(0) };
+        let Some(id) = socket.net() else { return Sent::Bytes(0) };
+        #[cfg(feature = "tls")]
+        if socket.tls.is_some() {
+            return Sent::NeedsTls;
+        }
         if socket.flags.has(Flags::SHUT) || !socket.flags.has(Flags::ESTABLISHED) || len == 0 {
-            return 0;
+            return Sent::Bytes(0);
         }
         let sent = send(net, id).unwrap_or(0);
         if sent < len {
@@ -76,7 +98,7 @@ impl Core {
             state.metrics.short_writes += 1;
         }
         state.metrics.bytes_out += sent as u64;
-        sent
+        Sent::Bytes(sent)
     }
 
     /// Sends what waits for more.

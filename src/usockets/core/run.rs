@@ -2,7 +2,7 @@
 
 use super::records::{Flags, Place};
 use super::{Core, HANDSHAKES_AT_ONCE, LINGER, State};
-use crate::net::{Event, SocketError};
+use crate::net::{Event, Net, SocketError};
 use crate::usockets::UsError;
 use slotmap::SlotMap;
 use std::rc::Rc;
@@ -22,6 +22,14 @@ pub(in crate::usockets) trait Hooks {
 
 /// Most events of one iteration: a network that always has another one must not keep timers waiting.
 const EVENTS_AT_ONCE: usize = 8192;
+
+/// The smaller of two that may not be there.
+fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
 
 impl Core {
     /// Whether anything keeps the loop going: a socket of any kind, a listener or a timer.
@@ -77,9 +85,8 @@ impl Core {
             Some(Duration::ZERO)
         } else {
             let sweep = (!state.short.is_empty() || !state.long.is_empty()).then_some(state.next_sweep);
-            let due = [state.timers.next_deadline(), sweep].into_iter().flatten().min();
-            let due = due.map(|due| due.saturating_duration_since(before));
-            [due, timeout].into_iter().flatten().min()
+            let due = earlier(state.timers.next_deadline(), sweep);
+            earlier(due.map(|due| due.saturating_duration_since(before)), timeout)
         };
         net.poll(timeout).map_err(|error| UsError::NetworkOperation { operation: error.to_string() })?;
         state.now = Instant::now();
@@ -124,14 +131,22 @@ impl Core {
 
     fn events(self: &Rc<Self>) {
         for _ in 0..EVENTS_AT_ONCE {
-            let event = self.state.borrow_mut().net.as_mut().and_then(crate::net::Net::next_event);
-            match event {
+            let mut state = self.state.borrow_mut();
+            match state.net.as_mut().and_then(Net::next_event) {
                 None => break,
-                Some(Event::Tcp(id, what)) => self.tcp_event(id, what),
-                Some(Event::Accept(id)) => self.accept_event(id),
+                Some(Event::Tcp(id, what)) => {
+                    let Some(socket) = state.subject(id, what) else { continue };
+                    drop(state);
+                    self.tcp_event(socket, id, what);
+                }
+                Some(Event::Accept(id)) => {
+                    drop(state);
+                    self.accept_event(id);
+                }
                 Some(Event::Watch(..)) => {}
                 Some(Event::Udp(id, what)) => {
-                    self.count(|metrics| metrics.events += 1);
+                    state.metrics.events += 1;
+                    drop(state);
                     self.udp_event(id, what);
                 }
             }
@@ -174,7 +189,7 @@ impl Core {
     fn sweep(self: &Rc<Self>) {
         {
             let mut state = self.state.borrow_mut();
-            let now = Instant::now();
+            let now = state.now;
             if state.next_sweep > now {
                 return;
             }

@@ -143,26 +143,15 @@ impl Core {
         true
     }
 
-    /// Bytes came. Says whether they were ciphertext, and thus dealt with.
-    pub(super) fn decrypt(self: &Rc<Self>, key: SocketKey, cipher: &[u8]) -> bool {
-        {
-            let state = self.state.borrow();
-            let Some(socket) = state.sockets.get(key) else { return true };
-            if socket.tls.is_none() {
-                // Closed by its own plaintext a moment ago, or never a TLS socket.
-                return socket.flags.has(Flags::CLOSED);
-            }
-        }
-        self.decrypt_all(key, cipher);
-        true
-    }
-
     /// Deals with what a session has kept. Says whether the socket is to be read on.
+    #[inline]
     pub(super) fn go_on_decrypting(self: &Rc<Self>, key: SocketKey) -> bool {
-        self.decrypt_all(key, &[])
+        let has_session = self.state.borrow().sockets.get(key).is_some_and(|socket| socket.tls.is_some());
+        !has_session || self.decrypt(key, &[])
     }
 
-    fn decrypt_all(self: &Rc<Self>, key: SocketKey, mut cipher: &[u8]) -> bool {
+    /// Ciphertext came. Says whether the socket is to be read on.
+    pub(super) fn decrypt(self: &Rc<Self>, key: SocketKey, mut cipher: &[u8]) -> bool {
         let mut plain = std::mem::take(&mut self.state.borrow_mut().plain);
         let goes_on = self.step(key, &mut cipher, &mut plain);
         plain.clear();
@@ -191,7 +180,11 @@ impl Core {
             self.flush_ciphertext(key);
             match step {
                 Ok(Step::More) => return true,
-                Ok(Step::Plain) => self.deliver(key, &mut Received::plain(plain, &self.scratch)),
+                Ok(Step::Plain) => {
+                    if let Some((handler, told)) = self.tell(key) {
+                        handler.data(self, told, &mut Received::plain(plain, &self.scratch));
+                    }
+                }
                 Ok(Step::Established) => {
                     self.count(|metrics| metrics.tls_handshakes += 1);
                     // What could not be written during the handshake can be written now.
@@ -222,14 +215,14 @@ impl Core {
         }
     }
 
-    /// Encrypts and sends. `None`: this socket has no TLS.
-    pub(super) fn encrypt(&self, key: SocketKey, bytes: &[u8], more: bool) -> Option<usize> {
+    /// Encrypts and sends, and says how much of it.
+    pub(super) fn encrypt(&self, key: SocketKey, bytes: &[u8], more: bool) -> usize {
         let state = &mut *self.state.borrow_mut();
-        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return None };
-        let id = socket.net()?;
-        let session = socket.tls.as_mut()?;
+        let (Some(net), Some(socket)) = (&mut state.net, state.sockets.get_mut(key)) else { return 0 };
+        let Some(id) = socket.net() else { return 0 };
+        let Some(session) = &mut socket.tls else { return 0 };
         if socket.flags.has(Flags::SHUT) || !socket.flags.has(Flags::ESTABLISHED) {
-            return Some(0);
+            return 0;
         }
         let mut written = 0;
         let mut room = matches!(push(net, id, session, false), Sent::All);
@@ -247,7 +240,7 @@ impl Core {
             state.metrics.short_writes += 1;
         }
         state.metrics.bytes_out += written as u64;
-        Some(written)
+        written
     }
 
     /// Tells a TLS peer that our stream ends.
