@@ -40,11 +40,15 @@ pub(super) fn certificates(option: &str, path: &str) -> Result<Vec<CertificateDe
 }
 
 /// The certificates of a file, as those that are trusted.
-pub(super) fn roots(option: &str, path: &str) -> Result<RootCertStore, String> {
+pub(super) fn roots(
+    option: &str,
+    path: &str,
+    certificates: &[CertificateDer<'static>],
+) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for (i, certificate) in certificates(option, path)?.into_iter().enumerate() {
+    for (i, certificate) in certificates.iter().enumerate() {
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| format!("{option} `{path}`: certificate {} cannot be used: {error}", i + 1))?;
     }
     Ok(roots)

@@ -34,6 +34,7 @@ mod ciphers;
 mod error;
 mod files;
 mod handshake;
+mod memory;
 mod names;
 mod pem;
 mod record;

@@ -1,5 +1,6 @@
 //! What a context's connections have in common.
 
+use super::memory::Memory;
 use super::names::{self, Names};
 use super::record::MAX_PLAIN;
 use super::verify::Anybody;
@@ -9,7 +10,8 @@ use crate::usockets::UsError;
 use crate::usockets::options::SocketContextOptions;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -41,6 +43,8 @@ struct Identity {
     versions: Vec<&'static SupportedProtocolVersion>,
     certificate: Option<Arc<CertifiedKey>>,
     roots: Option<Arc<RootCertStore>>,
+    /// The same as they stand in their file.
+    authorities: Option<Vec<CertificateDer<'static>>>,
     protocols: Vec<Vec<u8>>,
     require_client_cert: bool,
     verify_peer: bool,
@@ -147,7 +151,12 @@ impl Identity {
         if let Some(path) = &options.dh_params_file_name {
             files::check_dh_parameters(path)?;
         }
-        let roots = options.ca_file_name.as_ref().map(|path| files::roots("ca_file_name", path)).transpose()?;
+        let authorities =
+            options.ca_file_name.as_ref().map(|path| files::certificates("ca_file_name", path)).transpose()?;
+        let roots = match (&authorities, &options.ca_file_name) {
+            (Some(authorities), Some(path)) => Some(files::roots("ca_file_name", path, authorities)?),
+            _ => None,
+        };
         if options.require_client_cert && roots.is_none() {
             return Err("require_client_cert needs ca_file_name: whose certificates are to be accepted?".into());
         }
@@ -184,6 +193,7 @@ impl Identity {
             versions,
             certificate,
             roots: roots.map(Arc::new),
+            authorities,
             protocols: options.alpn_protocols.iter().map(|protocol| protocol.clone().into_bytes()).collect(),
             require_client_cert: options.require_client_cert,
             verify_peer: options.verify_peer,
@@ -208,8 +218,11 @@ impl Identity {
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
         config.alpn_protocols.clone_from(&self.protocols);
         config.enable_secret_extraction = true;
-        config.ticketer = ring::Ticketer::new().map_err(told)?;
-        config.session_storage = ServerSessionMemoryCache::new(self.sessions());
+        let memory =
+            Memory::of(&certificate.cert, self.authorities.as_deref(), self.require_client_cert, self.sessions());
+        let memory = memory.map_err(told)?;
+        config.ticketer = memory.ticketer.clone();
+        config.session_storage = memory;
         if self.low_memory {
             config.send_tls13_tickets = 1;
         }

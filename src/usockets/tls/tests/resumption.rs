@@ -32,6 +32,36 @@ fn a_client_comes_back() {
 }
 
 #[test]
+fn another_loop_with_the_same_certificate_knows_the_client() {
+    let world = World::new();
+    let authority = Authority::new("clients");
+    let options = world.server(&["localhost"]);
+    let asks = SocketContextOptions {
+        ca_file_name: Some(world.folder.file("clients.pem", authority.pem())),
+        ..options.clone()
+    };
+    let demands = SocketContextOptions { require_client_cert: true, ..asks.clone() };
+    let me = SocketContextOptions {
+        ca_file_name: Some(world.roots.clone()),
+        ..world.shows("me", &authority.issue_to_client("me"))
+    };
+    for list in ["ALL", &options::only12("ALL")] {
+        let client = load(&SocketContextOptions { ssl_ciphers: Some(list.into()), ..me.clone() });
+        let first = load(&options);
+        assert_eq!(resumed(&client, &first, 1), [false]);
+        assert_eq!(resumed(&client, &load(&options), 1), [true]);
+        // One that wants to know who its clients are does not take the word of one that does not.
+        assert_eq!(resumed(&client, &load(&asks), 1), [false]);
+        assert_eq!(resumed(&client, &load(&demands), 1), [false]);
+        // With the last server of its kind the keys are gone.
+        let again = load(&SocketContextOptions { ssl_ciphers: Some(list.into()), ..me.clone() });
+        assert_eq!(resumed(&again, &first, 2), [false, true]);
+        drop(first);
+        assert_eq!(resumed(&again, &load(&options), 1), [false]);
+    }
+}
+
+#[test]
 fn a_session_is_the_names_to_which_it_belongs() {
     let world = World::new();
     let settings = load(&SocketContextOptions::default());
