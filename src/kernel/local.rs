@@ -38,7 +38,7 @@ impl Kernel {
     /// [`AddrInUse`](SocketError::AddrInUse) if something else lies there,
     /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers), or another error of
     /// `bind(2)`.
-    pub fn unix_listen(&mut self, path: &Path, backlog: u32) -> Result<ListenerId, SocketError> {
+    pub fn unix_listen(&mut self, path: &Path, backlog: usize) -> Result<ListenerId, SocketError> {
         let address = address(path)?;
         // Of an abstract name there is no file: nothing is found then.
         if path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) {

@@ -323,7 +323,7 @@ impl Engine {
         self.host.tcp_user(id)
     }
 
-    pub(super) fn unix_listen(&mut self, path: &Path, backlog: u32) -> Result<ListenerId, SocketError> {
+    pub(super) fn unix_listen(&mut self, path: &Path, backlog: usize) -> Result<ListenerId, SocketError> {
         let id = self.side.open(&mut self.host)?.unix_listen(path, backlog)?;
         Ok(ListenerId(marked(id.0)))
     }

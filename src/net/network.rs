@@ -460,7 +460,7 @@ impl Net {
     /// [`AddrInUse`](SocketError::AddrInUse) if something else lies there,
     /// [`PermissionDenied`](SocketError::PermissionDenied), [`NoBuffers`](SocketError::NoBuffers), or another error of
     /// `bind(2)`.
-    pub fn unix_listen(&mut self, path: &Path, backlog: u32) -> Result<ListenerId, SocketError> {
+    pub fn unix_listen(&mut self, path: &Path, backlog: usize) -> Result<ListenerId, SocketError> {
         each!(&mut self.kind, net => net.unix_listen(path, backlog))
     }
 

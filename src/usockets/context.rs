@@ -9,11 +9,24 @@ use crate::net::SocketError;
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 use std::rc::Rc;
 
 /// For [`SocketContext::listen`]: nobody else may listen on the port (`LIBUS_LISTEN_EXCLUSIVE_PORT`). Without it, others may
 /// who do not insist either, and connections are spread over all (`SO_REUSEPORT`).
 pub const LISTEN_EXCLUSIVE_PORT: i32 = 1;
+
+/// What becomes of a connection that waits to be accepted, see [`SocketContext::on_pre_open_fd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreOpen {
+    /// It becomes a socket.
+    Keep,
+    /// It is reset.
+    Refuse,
+    /// It is the program's, which was told its descriptor. One that has none is refused.
+    Export,
+}
 
 /// Sockets with the same callbacks, the same TLS (if `SSL`) and the same type of user data `S`, on a loop with user data `T`.
 ///
@@ -82,7 +95,21 @@ impl<const SSL: bool, T, S> SocketContext<SSL, T, S> {
     }
 
     /// Asked before a connection is accepted: `false` refuses it, with a reset and without any other callback.
-    pub fn on_pre_open(&self, callback: impl FnMut(SocketAddr) -> bool + 'static) {
+    /// Connections over a path, which come from no address, are not asked about.
+    pub fn on_pre_open(&self, mut callback: impl FnMut(SocketAddr) -> bool + 'static) {
+        self.inner.typed.wants_fd.set(false);
+        self.inner.typed.pre_open.set(Some(Box::new(move |_, peer| match peer.map(&mut callback) {
+            Some(false) => PreOpen::Refuse,
+            _ => PreOpen::Keep,
+        })));
+    }
+
+    /// The same in the place of [`on_pre_open`](Self::on_pre_open), for programs that hand connections on: it is told the
+    /// descriptor of the connection (-1 if our engine made it) and the peer's address (`None` over a path). With
+    /// [`PreOpen::Export`] the descriptor is the program's from then on, also to [adopt](Self::adopt_fd) or to close it
+    /// within the callback. Until the answer it must not be closed otherwise.
+    pub fn on_pre_open_fd(&self, callback: impl FnMut(RawFd, Option<SocketAddr>) -> PreOpen + 'static) {
+        self.inner.typed.wants_fd.set(true);
         self.inner.typed.pre_open.set(Some(Box::new(callback)));
     }
 
@@ -223,6 +250,72 @@ impl<const SSL: bool, T, S> SocketContext<SSL, T, S> {
         let left = self.inner.typed.given.take();
         drop(left);
         result
+    }
+
+    /// Listens on a path of the file system, or, if it begins with a NUL, on a name of Linux's abstract namespace. A socket
+    /// that lies there is replaced, whoever made it; ours stays when it is closed. Its sockets have no addresses, and
+    /// `on_open` is told none. The same on every network: this is always the kernel's. There are no `options` yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidHostString`](UsError::InvalidHostString) if the path is empty or longer than 107 bytes, and as
+    /// [`listen`](Self::listen).
+    pub fn listen_unix(&self, path: impl AsRef<Path>, options: i32) -> Result<ListenSocket<SSL, T>, UsError> {
+        let _ = options;
+        let key = self.core().listen_unix(self.inner.key, path.as_ref())?;
+        Ok(ListenSocket { core: self.core().clone(), key, of: PhantomData })
+    }
+
+    /// Begins to connect to a path that somebody listens on. `on_open` or `on_connect_error` tell how it went. There are no
+    /// `options` yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidHostString`](UsError::InvalidHostString) if the path is empty or longer than 107 bytes, and as
+    /// [`connect`](Self::connect).
+    pub fn connect_unix(&self, path: impl AsRef<Path>, options: i32) -> Result<Option<Socket<SSL, S>>, UsError> {
+        let _ = options;
+        let key = self.core().connect_unix(self.inner.key, path.as_ref())?;
+        let told = self.core().told(key);
+        Ok(told.and_then(|told| self.inner.typed.name(self.core(), told)))
+    }
+
+    /// The same, with user data for the socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect_unix`](Self::connect_unix).
+    pub fn connect_unix_with(
+        &self,
+        path: impl AsRef<Path>,
+        options: i32,
+        ext: S,
+    ) -> Result<Option<Socket<SSL, S>>, UsError> {
+        self.inner.typed.given.replace(Some(ext));
+        let result = self.connect_unix(path, options);
+        // As in `connect_with`.
+        let left = self.inner.typed.given.take();
+        drop(left);
+        result
+    }
+
+    /// Makes a connection of the kernel's that was accepted elsewhere, of TCP or over a path, a socket of this context.
+    /// `on_open` is called with `ip` before this returns, so the socket may be closed already then; with TLS ours is the
+    /// server's side.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkOperation`](UsError::NetworkOperation) if the descriptor is no connection (it is closed then),
+    /// [`SocketContextExtNull`](UsError::SocketContextExtNull) and [`LoopNotRunning`](UsError::LoopNotRunning) if context or
+    /// loop are gone.
+    pub fn adopt_fd(&self, fd: OwnedFd, ext: S, ip: &[u8]) -> Result<Socket<SSL, S>, UsError> {
+        self.inner.typed.given.replace(Some(ext));
+        let result = self.core().adopt_fd(self.inner.key, fd, ip);
+        // As in `connect_with`.
+        let left = self.inner.typed.given.take();
+        drop(left);
+        let told = self.core().told(result?).ok_or(UsError::SocketExtNull)?;
+        self.inner.typed.name(self.core(), told).ok_or(UsError::SocketExtNull)
     }
 
     /// Takes a socket of another context over. Its user data is converted, its timeouts end; what it has read, written,

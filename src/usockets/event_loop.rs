@@ -5,10 +5,11 @@ use super::core::{Core, Hooks};
 use super::metrics::Metrics;
 use super::queue::Shared;
 use super::timer::Timer;
-use super::{SocketContext, SocketContextOptions, UsError};
-use crate::net::{self, Waker};
+use super::{Poll, SocketContext, SocketContextOptions, UsError};
+use crate::net::{self, Readiness, Waker};
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::fmt;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -407,6 +408,23 @@ impl<'a, T> LoopMut<'a, T> {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.inner.core.is_alive()
+    }
+
+    /// Watches a descriptor of the program's own, which the program keeps open meanwhile, for `READABLE`, for `WRITABLE`, for
+    /// both or for the time being for neither. The callback is told what of it is so in every iteration as long as it is so;
+    /// with `CLOSED` there is an error or a hang-up, and then nothing that was asked for has to be waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkOperation`](UsError::NetworkOperation) if `epoll(7)` does not take it: no descriptor, a regular file, one
+    /// that is watched already; [`LoopNotRunning`](UsError::LoopNotRunning) once the loop has ended.
+    pub fn create_poll(
+        &self,
+        fd: RawFd,
+        events: Readiness,
+        callback: impl FnMut(&Poll, Readiness) + 'static,
+    ) -> Result<Poll, UsError> {
+        Poll::new(&self.inner.core, fd, events, Box::new(callback))
     }
 
     /// Runs this in the next iteration.

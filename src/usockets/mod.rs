@@ -11,6 +11,8 @@
 //! | what happens | what is called |
 //! |---|---|
 //! | a connection is accepted | `on_pre_open(peer)`, and unless that refuses `on_open(socket, false, ip)`; `ip` has 4 or 16 bytes |
+//! | it comes over a path ([`SocketContext::listen_unix`]) | the same without an address: `ip` is empty |
+//! | it is handed on ([`SocketContext::on_pre_open_fd`]), or comes from elsewhere ([`SocketContext::adopt_fd`]) | nothing here; `on_open` before `adopt_fd` returns |
 //! | a connection that we opened stands | `on_open(socket, true, [])`; with TLS before the handshake |
 //! | it cannot be opened: no such host, refused, unreachable | `on_connect_error(socket, errno)` from the loop, never from within `connect`; then the socket is gone without `on_close`. The host's other addresses were tried before |
 //! | bytes come | `on_data`, straight from the frame they came in; 512 KiB at most from one socket, then the others |
@@ -21,7 +23,8 @@
 //! | the time of `set_timeout` is over | `on_timeout`, once: in sweeps of four seconds, up to one sweep early; 956 s at most. `set_long_timeout`: minutes, 239 at most |
 //! | a callback closes, connects, adopts, sets callbacks | allowed everywhere. Calls nest, but a callback that is running is not entered again: what is closed within `on_close` is told when that returns |
 //! | `defer` from any thread | run in the next iteration. What was deferred before `run` keeps it from returning at once |
-//! | nothing is left: no socket, listener, timer | `run` returns |
+//! | a descriptor of the program's own is readable, writable, broken ([`LoopMut::create_poll`]) | its callback, in every iteration as long as it is so |
+//! | nothing is left: no socket, listener, timer, watched descriptor | `run` returns |
 //!
 //! `tests/usockets` checks these one by one, on both networks.
 
@@ -36,6 +39,7 @@ mod event_loop;
 mod ext;
 mod metrics;
 mod options;
+mod poll;
 mod queue;
 mod received;
 mod resolve;
@@ -49,12 +53,13 @@ mod typed;
 #[cfg(feature = "usockets-udp")]
 mod udp;
 
-pub use crate::net::SocketError;
-pub use context::{LISTEN_EXCLUSIVE_PORT, ListenSocket, ServerNames, SocketContext};
+pub use crate::net::{Readiness, SocketError};
+pub use context::{LISTEN_EXCLUSIVE_PORT, ListenSocket, PreOpen, ServerNames, SocketContext};
 pub use error::UsError;
 pub use event_loop::{Loop, LoopCallback, LoopHandle, LoopMut};
 pub use metrics::{Histogram, Metrics};
 pub use options::SocketContextOptions;
+pub use poll::Poll;
 pub use received::Received;
 pub use socket::Socket;
 pub use timer::Timer;

@@ -3,10 +3,11 @@
 use super::UsError;
 use super::core::{Core, Is, SocketKey};
 use super::ext::Page;
-use crate::net::SocketError;
+use crate::net::{Readiness, SocketError};
 use std::cell::{Ref, RefMut};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 /// A connection, by its name: what callbacks are given, and what a program may keep.
@@ -124,6 +125,20 @@ impl<const SSL: bool, S> Socket<SSL, S> {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.core.local_addr(self.key)
+    }
+
+    /// The descriptor of its connection, if it has one: none has that our engine made. It stays the socket's, which reads
+    /// and writes it as it sees fit.
+    #[must_use]
+    pub fn fd(&self) -> Option<RawFd> {
+        self.core.fd(self.key)
+    }
+
+    /// What its connection is polled for: `READABLE` unless that is [paused](Self::pause) or the peer's stream has ended,
+    /// `WRITABLE` while it is being connected or a write was cut short. Neither once it is closed.
+    #[must_use]
+    pub fn poll_events(&self) -> Readiness {
+        self.core.polls_for(self.key)
     }
 
     /// Calls `on_timeout` once, in so many seconds: counted in sweeps of four seconds, and up to one sweep early. 0 is never;

@@ -1,5 +1,6 @@
 //! Between the core and a context's callbacks: gives them typed sockets, and keeps the user data.
 
+use super::PreOpen;
 use super::callback::Callback;
 use super::core::{ContextKey, Core, Handler, SocketKey, Told};
 use super::ext::Pages;
@@ -7,9 +8,10 @@ use super::received::Received;
 use super::socket::Socket;
 use crate::net::SocketError;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 /// A callback that is told of a socket.
@@ -25,7 +27,9 @@ pub(super) struct Typed<const SSL: bool, S: 'static> {
     pub(super) pages: Pages<S>,
     /// Makes the user data of accepted connections, and of those opened without any.
     pub(super) make: Factory<S>,
-    pub(super) pre_open: Callback<dyn FnMut(SocketAddr) -> bool>,
+    pub(super) pre_open: Callback<dyn FnMut(RawFd, Option<SocketAddr>) -> PreOpen>,
+    /// Whether that one wants descriptors.
+    pub(super) wants_fd: Cell<bool>,
     pub(super) open: Callback<dyn FnMut(&mut Socket<SSL, S>, bool, &[u8])>,
     pub(super) close: Callback<dyn FnMut(&mut Socket<SSL, S>, i32, Option<SocketError>)>,
     pub(super) data: Callback<dyn FnMut(&mut Socket<SSL, S>, &mut Received<'_>)>,
@@ -47,6 +51,7 @@ impl<const SSL: bool, S> Typed<SSL, S> {
             pages: Pages::new(),
             make: Callback::new(),
             pre_open: Callback::new(),
+            wants_fd: Cell::new(false),
             open: Callback::new(),
             close: Callback::new(),
             data: Callback::new(),
@@ -93,8 +98,12 @@ impl<const SSL: bool, S> Handler for Typed<SSL, S> {
         self.pages.drop_at(place);
     }
 
-    fn pre_open(&self, peer: SocketAddr) -> bool {
-        self.pre_open.call(|f| f(peer)).unwrap_or(true)
+    fn wants_fd(&self) -> bool {
+        self.wants_fd.get()
+    }
+
+    fn pre_open(&self, fd: RawFd, peer: Option<SocketAddr>) -> PreOpen {
+        self.pre_open.call(|f| f(fd, peer)).unwrap_or(PreOpen::Keep)
     }
 
     fn open(&self, core: &Rc<Core>, told: Told, is_client: bool, ip: &[u8]) {

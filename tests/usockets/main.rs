@@ -12,8 +12,10 @@ mod end;
 mod errors;
 mod flow;
 mod handles;
+mod local;
 mod names;
 mod open;
+mod polls;
 mod timeouts;
 mod timers;
 mod turn;
@@ -172,6 +174,19 @@ on_every_network! {
         wake_ups_are_told_once
         a_sweep_can_be_had_at_once
         a_loop_says_whether_it_is_alive_and_drains;
+    polls:
+        what_is_so_is_told_in_every_iteration
+        it_keeps_the_loop_alive_unless_told_otherwise
+        a_loop_sleeps_until_a_descriptor_is_ready
+        it_may_be_changed_and_stopped_in_callbacks
+        what_cannot_be_watched_is_said;
+    local:
+        a_path_is_as_good_as_an_address
+        much_goes_over_a_path_and_the_reader_may_pause
+        a_path_without_anybody_is_a_connect_error
+        a_connection_from_elsewhere_can_be_adopted
+        connections_can_be_handed_on_before_they_open
+        a_connection_of_the_network_itself_may_be_handed_on_if_it_has_a_descriptor;
     wire:
         much_goes_both_ways
         what_was_written_before_a_close_arrives

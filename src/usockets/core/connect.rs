@@ -7,10 +7,14 @@ use crate::usockets::UsError;
 use crate::usockets::resolve;
 use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::rc::Rc;
 
+/// Connections that may wait to be accepted.
+const BACKLOG: usize = 512;
+
 /// How uSockets' connections are opened: without the Nagle algorithm.
-const SOCKET: SocketOptions =
+pub(super) const SOCKET: SocketOptions =
     SocketOptions { nodelay: true, cork: false, keep_alive: None, user_timeout: None, quick_ack: false };
 
 impl Core {
@@ -29,8 +33,12 @@ impl Core {
             return Err(UsError::SocketContextExtNull);
         }
         // A port that the system chooses is nobody else's.
-        let options =
-            ListenOptions { backlog: 512, socket: SOCKET, reuse_port: !exclusive && port != 0, ..Default::default() };
+        let options = ListenOptions {
+            backlog: BACKLOG,
+            socket: SOCKET,
+            reuse_port: !exclusive && port != 0,
+            ..Default::default()
+        };
         let mut refused = SocketError::InvalidAddress;
         for address in addresses {
             match net.tcp_listen(address, &options) {
@@ -40,6 +48,22 @@ impl Core {
         }
         let place = if host.is_empty() { "every address" } else { host };
         Err(UsError::NetworkOperation { operation: format!("cannot listen on {place}, port {port}: {refused}") })
+    }
+
+    /// Listens on a path.
+    pub(in crate::usockets) fn listen_unix(&self, context: ContextKey, path: &Path) -> Result<ListenKey, UsError> {
+        let state = &mut *self.state.borrow_mut();
+        let Some(net) = &mut state.net else { return Err(UsError::LoopNotRunning) };
+        if !state.contexts.contains_key(context) {
+            return Err(UsError::SocketContextExtNull);
+        }
+        match net.unix_listen(path, BACKLOG) {
+            Ok(id) => Ok(state.listeners.insert(Listener { id, context, make: None })),
+            Err(SocketError::InvalidAddress) => Err(UsError::InvalidHostString { host: shown(path) }),
+            Err(error) => {
+                Err(UsError::NetworkOperation { operation: format!("cannot listen on {}: {error}", shown(path)) })
+            }
+        }
     }
 
     pub(in crate::usockets) fn listen_addr(&self, key: ListenKey) -> Option<SocketAddr> {
@@ -121,6 +145,42 @@ impl Core {
         Ok(key)
     }
 
+    /// Begins to connect to a path.
+    pub(in crate::usockets) fn connect_unix(&self, context: ContextKey, path: &Path) -> Result<SocketKey, UsError> {
+        let handler = {
+            let state = self.state.borrow();
+            state.contexts.get(context).ok_or(UsError::SocketContextExtNull)?.handler.clone()
+        };
+        // Over a path everybody is at home.
+        #[cfg(feature = "tls")]
+        let session = self.client_session(context, "localhost")?;
+        let connecting = self.with_net(|net| net.unix_connect(path))?;
+        if connecting == Err(SocketError::InvalidAddress) {
+            return Err(UsError::InvalidHostString { host: shown(path) });
+        }
+        let key = self.state.borrow_mut().insert(context, Place::Nowhere).ok_or(UsError::SocketContextExtNull)?;
+        {
+            let state = &mut *self.state.borrow_mut();
+            let Some(socket) = state.sockets.get_mut(key) else { return Err(UsError::SocketContextExtNull) };
+            #[cfg(feature = "tls")]
+            {
+                socket.tls = session;
+            }
+            match connecting {
+                Ok(id) => {
+                    socket.at = Place::Net(id);
+                    state.adopt_word(id, key);
+                }
+                Err(error) => {
+                    socket.error = Some(error);
+                    state.failed.push(key);
+                }
+            }
+        }
+        self.attach(key, &*handler, None);
+        Ok(key)
+    }
+
     /// A connect has failed: there may be another address.
     pub(super) fn try_again(self: &Rc<Self>, key: SocketKey, id: TcpId) {
         let next = {
@@ -188,6 +248,11 @@ impl State {
             self.failed.push(key);
         }
     }
+}
+
+/// A path for messages.
+fn shown(path: &Path) -> String {
+    path.display().to_string().replace('\0', "@")
 }
 
 /// Whether this can be the name of a host: something, without white space, control characters and NUL.

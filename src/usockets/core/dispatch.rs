@@ -1,12 +1,11 @@
 //! What the network tells, told on: in the order of uSockets.
 
-use super::records::{Flags, Listener, Place};
+use super::records::{Flags, Place};
 use super::{Core, READ_AT_ONCE, SocketKey, State};
-use crate::net::{Data, ListenerId, Readiness, SocketError, TcpId};
+use crate::net::{Data, Readiness, SocketError, TcpId};
 use crate::usockets::Received;
 use slotmap::KeyData;
 use std::any::Any;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// What a look at a socket that may be read brought.
@@ -60,58 +59,6 @@ impl Core {
         self.go_on_decrypting(key);
         if let Some((handler, told)) = handler {
             handler.open(self, told, true, &[]);
-        }
-    }
-
-    /// Connections wait at a listener.
-    pub(super) fn accept_event(self: &Rc<Self>, id: ListenerId) {
-        loop {
-            let (tcp, peer, context, handler, make) = {
-                let state = &mut *self.state.borrow_mut();
-                let Some(net) = &mut state.net else { return };
-                // Closed by a callback, perhaps that of the connection before.
-                let listener = state.listeners.values().find(|listener| listener.id == id);
-                let Some(Listener { context, make, .. }) = listener else { return };
-                let Some(handler) = state.contexts.get(*context).map(|context| context.handler.clone()) else { return };
-                let Ok(tcp) = net.tcp_accept(id) else { return };
-                state.metrics.events += 1;
-                let Ok(peer) = net.tcp_peer_addr(tcp) else {
-                    net.tcp_close(tcp);
-                    continue;
-                };
-                (tcp, peer, *context, handler, make.clone())
-            };
-            if !handler.pre_open(peer) {
-                self.count(|metrics| metrics.refused += 1);
-                let _ = self.with_net(|net| net.tcp_abort(tcp));
-                continue;
-            }
-            let key = {
-                let state = &mut *self.state.borrow_mut();
-                let Some(key) = state.insert(context, Place::Net(tcp)) else {
-                    // `on_pre_open` has closed the context.
-                    if let Some(net) = &mut state.net {
-                        net.tcp_abort(tcp);
-                    }
-                    return;
-                };
-                state.adopt_word(tcp, key);
-                if let Some(socket) = state.sockets.get_mut(key) {
-                    socket.flags.set(Flags::ESTABLISHED);
-                    #[cfg(feature = "tls")]
-                    {
-                        let settings = state.contexts.get(context).and_then(|context| context.tls.clone());
-                        socket.tls = settings.map(|settings| Box::new(crate::usockets::tls::Session::server(settings)));
-                    }
-                }
-                state.metrics.accepted += 1;
-                key
-            };
-            self.attach(key, &*handler, make.as_deref());
-            let (bytes, len) = address_bytes(&peer);
-            if let Some((handler, told)) = self.tell(key) {
-                handler.open(self, told, false, &bytes[..len]);
-            }
         }
     }
 
@@ -351,17 +298,5 @@ impl State {
     /// Whether a socket takes part in anything.
     pub(super) fn is_open(&self, key: SocketKey) -> bool {
         self.sockets.get(key).is_some_and(|socket| !socket.flags.has(Flags::CLOSED))
-    }
-}
-
-/// An address as its 4 or 16 bytes.
-fn address_bytes(peer: &SocketAddr) -> ([u8; 16], usize) {
-    let mut bytes = [0; 16];
-    match peer.ip() {
-        IpAddr::V4(ip) => {
-            bytes[..4].copy_from_slice(&ip.octets());
-            (bytes, 4)
-        }
-        IpAddr::V6(ip) => (ip.octets(), 16),
     }
 }

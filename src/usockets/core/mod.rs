@@ -11,9 +11,11 @@
 //! called, so a callback may call anything. Whatever is found by name after a callback is looked up again, because the
 //! callback may have closed it.
 
+mod accept;
 mod connect;
 mod dispatch;
 mod operations;
+mod polls;
 mod records;
 mod run;
 #[cfg(feature = "tls")]
@@ -21,6 +23,7 @@ mod secure;
 mod udp;
 
 pub(super) use operations::Is;
+pub(super) use polls::PollHandler;
 pub(super) use records::{ContextKey, Handler, ListenKey, SocketKey, TimerHandler, Told};
 pub(super) use run::Hooks;
 #[cfg(feature = "usockets-udp")]
@@ -33,6 +36,7 @@ use super::resolve::{Resolver, Ticket};
 use super::sweep::Wheel;
 use super::timers::{TimerId, Timers};
 use crate::net::{self, Net, Reader, SocketError};
+use polls::Polls;
 use records::{Context, Flags, Listener, Place, Socket};
 use slotmap::{Key, SlotMap};
 use std::cell::RefCell;
@@ -78,6 +82,7 @@ struct State {
     contexts: SlotMap<ContextKey, Context>,
     listeners: SlotMap<ListenKey, Listener>,
     udp: UdpSockets,
+    polls: Polls,
     timers: Timers,
     timer_handlers: HashMap<TimerId, Rc<dyn TimerHandler>>,
     /// Timeouts in sweeps, and long ones in minutes, by the index of a socket's key.
@@ -147,6 +152,7 @@ impl Core {
                 contexts: SlotMap::with_key(),
                 listeners: SlotMap::with_key(),
                 udp: UdpSockets::default(),
+                polls: Polls::default(),
                 timers: Timers::new(),
                 timer_handlers: HashMap::new(),
                 short: Wheel::new(),

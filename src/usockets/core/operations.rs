@@ -3,10 +3,11 @@
 
 use super::records::{Flags, Socket};
 use super::{ContextKey, Core, SocketKey, State, Told};
-use crate::net::{Net, SocketError, TcpId};
+use crate::net::{Net, Readiness, SocketError, TcpId};
 use crate::usockets::UsError;
 use std::io::IoSlice;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 /// What is asked about a socket's state.
@@ -158,6 +159,31 @@ impl Core {
     pub(in crate::usockets) fn is_reading(&self, key: SocketKey) -> bool {
         let state = self.state.borrow();
         state.sockets.get(key).is_some_and(|socket| socket.net().is_some() && !socket.flags.has(Flags::PAUSED))
+    }
+
+    /// What its connection is polled for, in the words of uSockets: reading unless that is paused or has ended, and writing
+    /// while it is being connected or a write was cut short.
+    pub(in crate::usockets) fn polls_for(&self, key: SocketKey) -> Readiness {
+        let state = self.state.borrow();
+        let mut what = Readiness::NONE;
+        let Some(flags) = state.sockets.get(key).filter(|socket| socket.net().is_some()).map(|socket| socket.flags)
+        else {
+            return what;
+        };
+        if !flags.has(Flags::ESTABLISHED) {
+            return Readiness::WRITABLE;
+        }
+        if !flags.has(Flags::PAUSED | Flags::ENDED) {
+            what |= Readiness::READABLE;
+        }
+        if flags.has(Flags::WANTS_ROOM) {
+            what |= Readiness::WRITABLE;
+        }
+        what
+    }
+
+    pub(in crate::usockets) fn fd(&self, key: SocketKey) -> Option<RawFd> {
+        self.on_net(key, |_, net, id| net.tcp_fd(id)).flatten()
     }
 
     pub(in crate::usockets) fn local_addr(&self, key: SocketKey) -> Option<SocketAddr> {

@@ -2,13 +2,14 @@
 
 use super::Core;
 use crate::net::{ListenerId, SocketError, TcpId};
-use crate::usockets::Received;
 use crate::usockets::resolve::Ticket;
 #[cfg(feature = "tls")]
 use crate::usockets::tls;
+use crate::usockets::{PreOpen, Received};
 use slotmap::new_key_type;
 use std::any::Any;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 new_key_type! {
@@ -28,8 +29,11 @@ pub(in crate::usockets) trait Handler {
     fn attach(&self, socket: SocketKey, make: Option<&dyn Any>) -> u32;
     /// Drops the user data of a socket.
     fn detach(&self, place: u32);
-    /// Whether a connection from there is welcome.
-    fn pre_open(&self, peer: SocketAddr) -> bool;
+    /// Whether the program decides about connections by their descriptors.
+    fn wants_fd(&self) -> bool;
+    /// Whether a connection from there is welcome. The descriptor is -1 if it has none, or nobody wants it; over a path the
+    /// peer has no address.
+    fn pre_open(&self, fd: RawFd, peer: Option<SocketAddr>) -> PreOpen;
     /// A connection is there. `ip` is empty for one that we opened.
     fn open(&self, core: &Rc<Core>, socket: Told, is_client: bool, ip: &[u8]);
     /// A connection is over. `socket` is valid until the iteration ends.

@@ -32,10 +32,10 @@ fn earlier<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
 }
 
 impl Core {
-    /// Whether anything keeps the loop going: a socket of any kind, a listener or a timer.
+    /// Whether anything keeps the loop going: a socket of any kind, a listener, a timer or a watched descriptor.
     pub(in crate::usockets) fn is_alive(&self) -> bool {
         let state = self.state.borrow();
-        state.sockets.len() + state.listeners.len() + state.timers.len() + state.udp.len() > 0
+        state.sockets.len() + state.listeners.len() + state.timers.len() + state.udp.len() + state.polls.keeping() > 0
     }
 
     /// One iteration. Waits for `timeout` at most; without one, for as long as nothing is to be done.
@@ -143,7 +143,10 @@ impl Core {
                     drop(state);
                     self.accept_event(id);
                 }
-                Some(Event::Watch(..)) => {}
+                Some(Event::Watch(id, what)) => {
+                    drop(state);
+                    self.poll_event(id, what);
+                }
                 Some(Event::Udp(id, what)) => {
                     state.metrics.events += 1;
                     drop(state);
@@ -276,6 +279,7 @@ impl Core {
         let contexts = std::mem::replace(&mut state.contexts, SlotMap::with_key());
         let timers = std::mem::take(&mut state.timer_handlers);
         let udp = std::mem::take(&mut state.udp);
+        let polls = std::mem::take(&mut state.polls);
         let listeners = std::mem::replace(&mut state.listeners, SlotMap::with_key());
         state.closed.clear();
         state.again.clear();
@@ -294,6 +298,7 @@ impl Core {
         contexts.values().for_each(|context| context.handler.forget());
         timers.values().for_each(|timer| timer.forget());
         udp.forget();
+        polls.forget();
         drop(listeners);
         // Nothing can be told of a failure here: the program has no socket left that it could concern.
         if !std::thread::panicking() {
