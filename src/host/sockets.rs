@@ -238,6 +238,12 @@ impl<S: Socket> Host<S> {
     pub fn orphans(&self) -> usize {
         self.stack.orphans()
     }
+
+    /// Those of the [`orphans`](Self::orphans) whose peer has not acknowledged everything.
+    #[must_use]
+    pub fn owing(&self) -> usize {
+        self.stack.owing()
+    }
 }
 
 /// UDP.

@@ -38,6 +38,10 @@ macro_rules! each {
     };
 }
 
+/// How long a network that ends waits for peers that are owed nothing. One that ends its stream when we have ended ours
+/// would repeat that for minutes if nobody were left to acknowledge it; one that does not has the right to.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Wakes a [`Net::poll`] from any thread.
 #[derive(Clone, Debug)]
 pub struct Waker(Bell);
@@ -177,8 +181,9 @@ impl Net {
         }
     }
 
-    /// Connections that the program has closed and that still deliver what it had sent. The kernel goes on with its own
-    /// when the program ends, and counts none here; the engine's end with the program: see [`drain`](Self::drain).
+    /// Connections that the program has closed and that are not over: they still deliver what it had sent, or wait for the
+    /// peer to end its own stream. The kernel goes on with its own when the program ends, and counts none here; the engine's
+    /// end with the program: see [`drain`](Self::drain).
     #[must_use]
     pub fn orphans(&self) -> usize {
         match &self.kind {
@@ -187,19 +192,31 @@ impl Net {
         }
     }
 
-    /// Goes on until closed connections have delivered what they owe, or the time is over. Events that come meanwhile
-    /// can be taken afterwards. Returns whether everything was delivered.
+    /// Of these, the connections whose peer has not acknowledged everything.
+    fn owing(&self) -> usize {
+        match &self.kind {
+            Kind::Kernel(_) => 0,
+            Kind::Host(engine) => engine.host.owing(),
+        }
+    }
+
+    /// Goes on until closed connections have delivered what they owe, or the time is over. Peers that then end their own
+    /// streams within a second find somebody who acknowledges that. Events that come meanwhile can be taken afterwards.
+    /// Returns whether everything was delivered.
     ///
     /// # Errors
     ///
     /// As [`poll`](Self::poll).
     pub fn drain(&mut self, timeout: Duration) -> errors::Result<bool> {
         let end = Instant::now() + timeout;
+        let mut farewell = None;
         self.flush();
         while self.orphans() > 0 {
-            let left = end.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let until = if self.owing() > 0 { end } else { end.min(*farewell.get_or_insert(now + FAREWELL)) };
+            let left = until.saturating_duration_since(now);
             if left.is_zero() {
-                return Ok(false);
+                return Ok(self.owing() == 0);
             }
             // Events that are left would keep poll from waiting; a short sleep of its own then.
             if self.poll(Some(left.min(Duration::from_millis(10))))?.events {

@@ -199,7 +199,7 @@ pub fn a_loop_says_whether_it_is_alive_and_drains(network: &Network) {
     // Nothing is told while the loop drains, and nothing of it is lost.
     let before = got.get();
     let all = world.event_loop.drain(Duration::from_millis(20)).unwrap();
-    assert_eq!(all, world.event_loop.network() == "kernel", "the other end is ours, and cannot close meanwhile");
+    assert!(all, "it has arrived, though nobody has read it and the other end, ours too, cannot close meanwhile");
     assert_eq!(got.get(), before);
     world.until("all of it", || got.get() == 1000);
     world.until("the end", || paused.borrow().as_ref().is_some_and(|socket| socket.is_closed()));

@@ -479,3 +479,21 @@ pub fn a_paused_socket_keeps_what_came_before_the_end(network: &Network) {
     world.end();
     server.says(&["data kept", "close 0"]);
 }
+
+pub fn a_loop_ends_though_a_peer_does_not(network: &Network) {
+    let mut world = World::new(network);
+    let mut peer = network.peer();
+    let (server, socket, id) = world.accepted(&mut peer);
+    socket.write(b"all there is", false);
+    socket.close(0);
+    world.with(&mut peer, "the end", |peer| peer.told_of(id).contains(Readiness::PEER_CLOSED));
+    // The peer has acknowledged it all, and keeps its half of the connection.
+    for _ in 0..100 {
+        peer.turn();
+        world.turn();
+    }
+    let start = Instant::now();
+    drop((server, world));
+    assert!(start.elapsed() < Duration::from_secs(5), "nothing was owed any more: {:?}", start.elapsed());
+    assert_eq!(peer.read(id), (b"all there is".to_vec(), Ok(())));
+}

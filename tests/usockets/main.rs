@@ -110,6 +110,7 @@ on_every_network! {
         the_last_clone_of_a_context_closes_it
         what_waits_in_the_queue_is_reset_with_the_listener
         a_close_of_all_ends_though_others_come
+        a_loop_ends_though_a_peer_does_not
         a_paused_socket_keeps_what_came_before_the_end;
     adopt:
         a_socket_moves_with_its_data

@@ -271,6 +271,13 @@ impl Stack {
     pub fn orphans(&self) -> usize {
         self.tcp.orphans
     }
+
+    /// Those of the [`orphans`](Self::orphans) whose peer has not acknowledged everything: bytes, or the end of the stream.
+    /// The others only wait for the peer to end its own.
+    #[must_use]
+    pub fn owing(&self) -> usize {
+        self.tcp.shared.owing
+    }
 }
 
 impl Tcp {
@@ -471,6 +478,10 @@ impl Tcp {
             tcb.flags.set(Flags::ORPHAN);
             tcb.flags.clear(Flags::EMBRYO.or(Flags::TOLD));
             self.orphans += 1;
+            if tcb.state != State::FinWait2 {
+                tcb.flags.set(Flags::OWES);
+                self.shared.owing += 1;
+            }
             self.conns.renew(index);
         }
     }

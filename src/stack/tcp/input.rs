@@ -315,9 +315,13 @@ impl Tcb {
     }
 
     /// Our FIN has arrived.
-    fn fin_acknowledged(&mut self, cx: &Cx<'_>) -> Verdict {
+    fn fin_acknowledged(&mut self, cx: &mut Cx<'_>) -> Verdict {
         match self.state {
             State::FinWait1 => {
+                if self.flags.has(Flags::OWES) {
+                    self.flags.clear(Flags::OWES);
+                    cx.shared.owing -= 1;
+                }
                 self.state = State::FinWait2;
                 self.state_at =
                     if self.flags.has(Flags::ORPHAN) { cx.now + cx.shared.config.fin_wait_2 } else { NEVER };

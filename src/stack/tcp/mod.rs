@@ -102,6 +102,8 @@ pub(super) struct Shared {
     sending: VecDeque<u32>,
     challenges: Limit,
     rtt: RttHistogram,
+    /// Connections with [`Flags::OWES`].
+    owing: usize,
 }
 
 /// The connection that a segment is of.
@@ -195,6 +197,7 @@ impl Tcp {
                 sending: VecDeque::new(),
                 challenges: Limit::new(tcp.challenge_acks_per_second, secret, Purpose::ChallengeAcks),
                 rtt: RttHistogram::default(),
+                owing: 0,
             },
             listeners: Slab::new(1 << 20),
             listening: Listening::default(),
@@ -443,6 +446,7 @@ impl Tcp {
         let Some(tcb) = self.conns.at_mut(index) else { return };
         tcb.tx.clear(buffers);
         if tcb.flags.has(Flags::ORPHAN) {
+            self.shared.owing -= usize::from(tcb.flags.has(Flags::OWES));
             tcb.rx.clear(buffers);
             self.orphans = self.orphans.saturating_sub(1);
             self.conns.remove_at(index);

@@ -68,6 +68,8 @@ impl Flags {
     pub(super) const ACK_QUICKLY: Self = Self(1 << 22);
     /// The program has read so much that the window may be worth announcing.
     pub(super) const ANNOUNCE: Self = Self(1 << 23);
+    /// Given up by the program, and the peer has not acknowledged all of our stream and its end.
+    pub(super) const OWES: Self = Self(1 << 24);
 
     #[inline(always)]
     pub(super) const fn has(self, other: Self) -> bool {
