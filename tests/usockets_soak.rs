@@ -1,11 +1,11 @@
-//! Ten thousand connections of a loop with itself that are closed, adopted, paused, ended by halves, reset and timed out
+//! Ten thousand connections, of a loop with itself and over a bad line, that are closed, adopted, paused, ended by halves, reset and timed out
 //! at random. Everything is told once, all user data is dropped once, and at the end nothing is alive and no frame is
 //! missing. `NETHUNS_SOAK_SEED` repeats a run, `NETHUNS_SOAK_CONNECTIONS` makes it longer or shorter.
 #![cfg(all(target_os = "linux", feature = "usockets"))]
 
 use nethuns_rs::mem::{self, MemFlags};
 use nethuns_rs::net;
-use nethuns_rs::usockets::{ListenSocket, Loop, Socket, SocketContext, SocketContextOptions, Timer};
+use nethuns_rs::usockets::{Loop, Socket, SocketContext, SocketContextOptions, Timer};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -87,8 +87,9 @@ struct Live {
     adopted: Vec<Sock<Adopted>>,
 }
 
+/// One side: a loop's sockets and what they do.
 struct Soak {
-    counts: Counts,
+    counts: Rc<Counts>,
     random: Cell<u64>,
     /// Sockets that may be stirred.
     live: RefCell<Live>,
@@ -97,7 +98,8 @@ struct Soak {
     servers: Context<Mark>,
     ip: &'static str,
     port: u16,
-    all: usize,
+    /// Connections that this side shall begin.
+    begins: usize,
     bytes: Vec<u8>,
 }
 
@@ -160,11 +162,14 @@ impl Soak {
         }
     }
 
+    fn sockets(&self) -> usize {
+        self.clients.sockets() + self.servers.sockets() + self.adopters.sockets()
+    }
+
     /// Begins connections while there is room for them.
     fn connect(&self) {
         for _ in 0..20 {
-            let at_once = self.clients.sockets() + self.servers.sockets() + self.adopters.sockets();
-            if self.counts.begun.get() == self.all || at_once >= 2 * AT_ONCE {
+            if self.counts.begun.get() >= self.begins || self.sockets() >= 2 * AT_ONCE {
                 return;
             }
             count(&self.counts.begun);
@@ -285,72 +290,87 @@ fn connections() -> usize {
     given.unwrap_or(10_000)
 }
 
-/// Ends with nothing alive.
-fn soak(spec: &str, ip: &'static str) {
-    let seed = seed();
-    println!("{spec}: NETHUNS_SOAK_SEED={seed}");
-    let mut event_loop = Loop::on_network(net::Net::builder().spec(spec), ()).expect("a loop");
-    assert_eq!(event_loop.network(), spec);
-    let options = SocketContextOptions::default;
-    let clients: Context<Mark> = event_loop.create_socket_context(options()).expect("a context");
-    let servers: Context<Mark> = event_loop.create_socket_context(options()).expect("a context");
-    let adopters: Context<Adopted> = event_loop.create_socket_context(options()).expect("a context");
-    let listener: ListenSocket<false, ()> = servers.listen(ip, 0, 0).expect("a listener");
-    let soak = Rc::new(Soak {
-        counts: Counts::default(),
-        random: Cell::new(seed),
-        live: RefCell::default(),
-        clients: clients.clone(),
-        adopters: adopters.clone(),
-        servers: servers.clone(),
-        ip,
-        port: u16::try_from(listener.port()).expect("a port"),
-        all: connections(),
-        bytes: vec![7; 100_000],
-    });
-    let first: fn(&Soak, &Sock<Mark>) = |me, socket| me.act(socket, |socket| me.adopt(socket));
-    let keep: fn(&Soak, &Sock<Mark>) = |me, socket| me.live.borrow_mut().first.push(socket.clone());
-    callbacks(&soak, &clients, first, keep);
-    callbacks(&soak, &servers, first, keep);
-    callbacks(&soak, &adopters, |me, socket| me.act(socket, Sock::resume), |_, _| {});
-    let stirring: Timer<()> = event_loop.create_timer().expect("a timer");
-    let me = soak.clone();
-    stirring
-        .set(1, 1, move |timer| {
-            me.connect();
-            me.stir();
-            if me.counts.begun.get() == me.all
-                && me.clients.sockets() + me.adopters.sockets() + me.servers.sockets() == 0
-            {
-                timer.close().expect("it is open");
-            }
-        })
-        .expect("it is open");
-    // No socket is left to itself for ever: each is stirred until it has gone.
-    let start = Instant::now();
-    let counts = &soak.counts;
-    while stirring.is_valid() {
-        assert!(start.elapsed() < PATIENCE, "seed {seed}: {counts:?}");
-        event_loop.step(Some(Duration::from_millis(100))).expect("the network");
-    }
-    listener.close();
-    // Of clients that had gone before the listener came to them.
-    servers.close();
-    adopters.close();
-    while event_loop.step(Some(Duration::from_millis(10))).expect("the network") {
-        assert!(start.elapsed() < PATIENCE, "seed {seed}: {counts:?}");
-    }
-    println!("{spec}: {counts:?} in {:?}", start.elapsed());
+/// A loop, its contexts and what it does.
+struct Side {
+    event_loop: Loop<()>,
+    soak: Rc<Soak>,
+    stirring: Timer<()>,
+}
 
-    let metrics = event_loop.metrics();
+impl Side {
+    /// Begins so many connections to a port of that address; without one, to a port of its own.
+    fn new(spec: &str, seed: u64, counts: &Rc<Counts>, ip: &'static str, port: Option<u16>, begins: usize) -> Self {
+        let event_loop = Loop::on_network(net::Net::builder().spec(spec), ()).expect("a loop");
+        assert_eq!(event_loop.network(), spec);
+        let options = SocketContextOptions::default;
+        let clients: Context<Mark> = event_loop.create_socket_context(options()).expect("a context");
+        let servers: Context<Mark> = event_loop.create_socket_context(options()).expect("a context");
+        let adopters: Context<Adopted> = event_loop.create_socket_context(options()).expect("a context");
+        let port = port.unwrap_or_else(|| {
+            let listener = servers.listen(ip, 0, 0).expect("a listener");
+            u16::try_from(listener.port()).expect("a port")
+        });
+        let soak = Rc::new(Soak {
+            counts: counts.clone(),
+            random: Cell::new(seed),
+            live: RefCell::default(),
+            clients,
+            adopters,
+            servers,
+            ip,
+            port,
+            begins,
+            bytes: vec![7; 100_000],
+        });
+        let first: fn(&Soak, &Sock<Mark>) = |me, socket| me.act(socket, |socket| me.adopt(socket));
+        let keep: fn(&Soak, &Sock<Mark>) = |me, socket| me.live.borrow_mut().first.push(socket.clone());
+        callbacks(&soak, &soak.clients, first, keep);
+        callbacks(&soak, &soak.servers, first, keep);
+        callbacks(&soak, &soak.adopters, |me, socket| me.act(socket, Sock::resume), |_, _| {});
+        // No socket is left to itself for ever: each is stirred until it has gone.
+        let stirring: Timer<()> = event_loop.create_timer().expect("a timer");
+        let (me, all) = (soak.clone(), connections());
+        stirring
+            .set(1, 1, move |timer| {
+                me.connect();
+                me.stir();
+                if me.counts.begun.get() == all && me.sockets() == 0 {
+                    timer.close().expect("it is open");
+                }
+            })
+            .expect("it is open");
+        Self { event_loop, soak, stirring }
+    }
+}
+
+/// Ends with nothing alive.
+fn soak(seed: u64, counts: &Counts, sides: &mut [Side]) {
+    let start = Instant::now();
+    let turn = |sides: &mut [Side]| {
+        assert!(start.elapsed() < PATIENCE, "seed {seed}: {counts:?}");
+        // One loop may wait; of two, each must be looked after.
+        let wait = Duration::from_millis(if sides.len() == 1 { 100 } else { 1 });
+        let step = |side: &mut Side| side.event_loop.step(Some(wait)).expect("the network");
+        sides.iter_mut().map(step).fold(false, |any, alive| any | alive)
+    };
+    while sides.iter().any(|side| side.stirring.is_valid()) {
+        turn(sides);
+    }
+    for side in &*sides {
+        // The listener, and sockets of clients that had gone before it came to them.
+        side.soak.servers.close();
+        side.soak.clients.close();
+        side.soak.adopters.close();
+    }
+    while turn(sides) {}
+    println!("NETHUNS_SOAK_SEED={seed}: {counts:?} in {:?}", start.elapsed());
+
     let get = |cell: &Cell<usize>| cell.get();
-    assert_eq!(get(&counts.begun), soak.all);
-    assert_eq!(
-        get(&counts.opened) + get(&counts.refused) + get(&counts.taken_back) + closed_before_they_opened(counts),
-        soak.all,
-        "seed {seed}: every connect has one end: {counts:?}"
-    );
-    assert_eq!(metrics.sockets_open, 0);
+    assert_eq!(get(&counts.begun), connections());
+    // Those that timed out on their way are told of by `on_close`, as any close is.
+    let never_opened = get(&counts.closed).checked_sub(get(&counts.opened) + get(&counts.accepted));
+    let ends = get(&counts.opened) + get(&counts.refused) + get(&counts.taken_back) + never_opened.expect("all closed");
+    assert_eq!(ends, connections(), "seed {seed}: every connect has one end: {counts:?}");
     assert_eq!(MADE.get(), DROPPED.get(), "seed {seed}: user data is dropped once: {counts:?}");
     assert!(MADE.get() >= (get(&counts.begun) + get(&counts.accepted)) as u64);
     for (what, n) in [
@@ -364,26 +384,68 @@ fn soak(spec: &str, ip: &'static str) {
     ] {
         assert!(n > 0, "seed {seed}: never {what}: {counts:?}");
     }
-    drop(event_loop);
-    assert!(!clients.is_valid());
-    drop((clients, servers, adopters, stirring));
-    assert_eq!(Rc::strong_count(&soak), 1, "callbacks are dropped with the loop");
+    for side in sides {
+        assert_eq!(side.event_loop.metrics().sockets_open, 0);
+    }
 }
 
-/// Those that timed out on their way: told by `on_close`, as any close is.
-fn closed_before_they_opened(counts: &Counts) -> usize {
-    counts.closed.get() - counts.opened.get() - counts.accepted.get()
+/// Drops the loops; nothing of them is left.
+fn end(sides: impl AsRef<[Side]> + IntoIterator<Item = Side>) {
+    // What one loop owes goes to the other, which a drop would not look after.
+    let start = Instant::now();
+    let drained = |side: &Side| side.event_loop.drain(Duration::from_millis(2)).expect("the network");
+    while sides.as_ref().iter().map(drained).fold(false, |any, done| any | !done) {
+        assert!(start.elapsed() < PATIENCE, "something is owed for ever");
+    }
+    for Side { event_loop, soak, stirring } in sides {
+        drop(event_loop);
+        assert!(!soak.clients.is_valid() && !stirring.is_valid());
+        drop(stirring);
+        assert_eq!(Rc::strong_count(&soak), 1, "callbacks are dropped with the loop");
+    }
+}
+
+/// Frames of a wire that have not come home.
+fn frames(wire: &str) -> Option<usize> {
+    use nethuns_rs::api::Socket as _;
+    mem::Sock::create(wire, None, MemFlags::default()).expect("the wire").frames_in_flight()
+}
+
+/// A loop with itself.
+fn alone(spec: &str, ip: &'static str) {
+    let (seed, counts) = (seed(), Rc::new(Counts::default()));
+    println!("{spec}: NETHUNS_SOAK_SEED={seed}");
+    let mut side = [Side::new(spec, seed, &counts, ip, None, connections())];
+    soak(seed, &counts, &mut side);
+    end(side);
 }
 
 #[test]
 fn on_the_kernel() {
-    soak("kernel", "127.0.0.1");
+    alone("kernel", "127.0.0.1");
 }
 
 #[test]
 fn on_the_engine() {
-    use nethuns_rs::api::Socket as _;
-    soak("mem:usockets-soak?ip=10.0.0.1/24", "10.0.0.1");
-    let observer = mem::Sock::create("mem:usockets-soak", None, MemFlags::default()).expect("the wire");
-    assert_eq!(observer.frames_in_flight(), Some(0), "every frame has come home");
+    alone("mem:usockets-soak?ip=10.0.0.1/24", "10.0.0.1");
+    assert_eq!(frames("mem:usockets-soak"), Some(0), "every frame has come home");
+}
+
+/// Two loops, and a line between them that loses, doubles and reorders.
+#[test]
+fn on_a_bad_line() {
+    let (seed, counts) = (seed(), Rc::new(Counts::default()));
+    println!("a bad line: NETHUNS_SOAK_SEED={seed}");
+    let spec = |ip: &str| {
+        format!(
+            "mem:usockets-soak-bad?ip={ip}/24&loss=1%&dup=1%&reorder=1%&delay=100us&min_rto=5ms&faults=rx&seed={seed}"
+        )
+    };
+    let server = Side::new(&spec("10.0.0.2"), seed, &counts, "10.0.0.2", None, 0);
+    let port = server.soak.port;
+    let client = Side::new(&spec("10.0.0.1"), seed.rotate_left(32), &counts, "10.0.0.2", Some(port), connections());
+    let mut sides = [server, client];
+    soak(seed, &counts, &mut sides);
+    end(sides);
+    assert_eq!(frames("mem:usockets-soak-bad"), Some(0), "every frame has come home");
 }
