@@ -398,6 +398,15 @@ impl<'a, T> LoopMut<'a, T> {
         SocketContext::new(self.inner, options, Box::new(S::default))
     }
 
+    /// Delivers what closed connections owe their peers, as [`Loop::drain`]. For programs that end within a callback.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loop::drain`].
+    pub fn drain(&self, timeout: Duration) -> Result<bool, UsError> {
+        self.inner.core.drain(timeout)
+    }
+
     /// Lets the time of the timeouts move on by a sweep (four seconds), and calls what is due. The loop does so by itself;
     /// this is for tests that do not want to wait (`us_internal_timer_sweep`). Does nothing within a sweep.
     pub fn sweep(&self) {

@@ -34,6 +34,10 @@ pub struct SocketContextOptions {
     /// Makes a client refuse servers whose certificate is not trusted, or is another host's. `true` unless told otherwise; with
     /// `false` a connection is private towards everybody but whoever answers it.
     pub verify_peer: bool,
+    /// Takes whatever [`ca_file_name`](Self::ca_file_name) vouches for: also a server's certificate that is another host's, and
+    /// a certificate that stands in the file itself though it is an authority's. That is what OpenSSL does unless it is told
+    /// otherwise, and programs written for it expect.
+    pub trust_ca_alone: bool,
 }
 
 impl Default for SocketContextOptions {
@@ -49,6 +53,7 @@ impl Default for SocketContextOptions {
             alpn_protocols: Vec::new(),
             require_client_cert: false,
             verify_peer: true,
+            trust_ca_alone: false,
         }
     }
 }
@@ -87,6 +92,7 @@ impl fmt::Debug for SocketContextOptions {
             .field("alpn_protocols", &self.alpn_protocols)
             .field("require_client_cert", &self.require_client_cert)
             .field("verify_peer", &self.verify_peer)
+            .field("trust_ca_alone", &self.trust_ca_alone)
             .finish()
     }
 }

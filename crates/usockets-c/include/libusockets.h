@@ -59,6 +59,10 @@ struct us_socket_t;
 struct us_listen_socket_t;
 struct us_timer_t;
 struct us_poll_t;
+#ifndef LIBUS_COMPAT_2019
+struct us_udp_socket_t;
+struct us_udp_packet_buffer_t;
+#endif
 
 /* -------------------------------------------------------------------------------------------------------------- loops */
 
@@ -184,6 +188,24 @@ void us_socket_context_close(int ssl, struct us_socket_context_t *context);
 struct us_socket_t *us_socket_context_connect(int ssl, struct us_socket_context_t *context, const char *host, int port,
     const char *source_host, int options, int socket_ext_size);
 
+/* Serves a name (SNI) with options of its own; in the pattern an asterisk stands for any one label. user means something to
+ * the program. Ignored if the pattern is there already. */
+void us_socket_context_add_server_name(int ssl, struct us_socket_context_t *context, const char *hostname_pattern,
+    struct us_socket_context_options_t options, void *user);
+void us_socket_context_remove_server_name(int ssl, struct us_socket_context_t *context, const char *hostname_pattern);
+
+/* A client asks for a name that is not served; it may be added now. */
+void us_socket_context_on_server_name(int ssl, struct us_socket_context_t *context,
+    void (*cb)(struct us_socket_context_t *context, const char *hostname));
+
+/* The user of the pattern that a name fits, or that the peer's does; null if there is none. */
+void *us_socket_context_find_server_name_userdata(int ssl, struct us_socket_context_t *context,
+    const char *hostname_pattern);
+void *us_socket_server_name_userdata(int ssl, struct us_socket_t *s);
+
+/* Null: the TLS here is not OpenSSL. */
+void *us_socket_context_get_native_handle(int ssl, struct us_socket_context_t *context);
+
 /* The clock of the timeouts: steps of LIBUS_TIMEOUT_GRANULARITY seconds, modulo 240. */
 unsigned short us_socket_context_timestamp(int ssl, struct us_socket_context_t *context);
 
@@ -269,6 +291,54 @@ int us_poll_events(struct us_poll_t *p);
 void us_poll_change(struct us_poll_t *p, struct us_loop_t *loop, int events);
 void us_poll_stop(struct us_poll_t *p, struct us_loop_t *loop);
 void *us_poll_ext(struct us_poll_t *p);
+
+/* ----------------------------------------------------------------------------------------------------------------- UDP */
+
+#ifndef LIBUS_COMPAT_2019
+
+/* Memory for 1024 packets of up to 64 KiB, to be received or sent; numbered from 0. What is set of packets that do not exist is
+ * lost. It lives as long as the process; null if there is no memory. */
+struct us_udp_packet_buffer_t *us_create_udp_packet_buffer(void);
+
+/* The payload of a packet: room for 64 KiB, of which so much is payload. */
+char *us_udp_packet_buffer_payload(struct us_udp_packet_buffer_t *buf, int index);
+int us_udp_packet_buffer_payload_length(struct us_udp_packet_buffer_t *buf, int index);
+
+/* Whom a packet is from: a struct sockaddr_in or sockaddr_in6. */
+char *us_udp_packet_buffer_peer(struct us_udp_packet_buffer_t *buf, int index);
+
+/* Copies the address that a packet was sent to, 4 or 16 bytes, and returns how many; 0 if it is not known. */
+int us_udp_packet_buffer_local_ip(struct us_udp_packet_buffer_t *buf, int index, char *ip);
+
+/* The ECN bits of a packet, 0 to 3. */
+int us_udp_packet_buffer_ecn(struct us_udp_packet_buffer_t *buf, int index);
+
+/* Writes a packet to be sent: length bytes at an offset of its payload, which ends there. peer_addr is a struct sockaddr_in or
+ * sockaddr_in6; null leaves the peer as it is. */
+void us_udp_buffer_set_packet_payload(struct us_udp_packet_buffer_t *send_buf, int index, int offset, void *payload,
+    int length, void *peer_addr);
+
+/* A UDP socket at an address of this machine (null is every one) and a port (0 is any free one). data_cb is called with received
+ * packets in buf, or in a buffer of the socket if that is null; drain_cb when there is room after fewer packets were sent than
+ * asked for. It keeps the loop running until it is closed, and is freed with the loop. Null if it cannot be. */
+struct us_udp_socket_t *us_create_udp_socket(struct us_loop_t *loop, struct us_udp_packet_buffer_t *buf,
+    void (*data_cb)(struct us_udp_socket_t *s, struct us_udp_packet_buffer_t *buf, int packets),
+    void (*drain_cb)(struct us_udp_socket_t *s), const char *host, unsigned short port, void *user);
+void us_udp_socket_close(struct us_udp_socket_t *s);
+
+/* Gives the socket another address and port. Returns 0, or -1 if that cannot be; then it keeps what it has. */
+int us_udp_socket_bind(struct us_udp_socket_t *s, const char *hostname, unsigned int port);
+
+/* Sends the first num packets, 1024 at most, each to its peer. Returns how many were taken, -1 if not even the first can be. */
+int us_udp_socket_send(struct us_udp_socket_t *s, struct us_udp_packet_buffer_t *buf, int num);
+
+/* Receives what waits, 1024 packets at most. Returns how many, -1 if there are none. */
+int us_udp_socket_receive(struct us_udp_socket_t *s, struct us_udp_packet_buffer_t *buf);
+
+int us_udp_socket_bound_port(struct us_udp_socket_t *s);
+void *us_udp_socket_user(struct us_udp_socket_t *s);
+
+#endif
 
 /* ------------------------------------------------------------------------------------------------------------- network */
 

@@ -4,18 +4,21 @@
 use crate::event_loop::{LoopRef, us_loop_t};
 use crate::memory::{self, Head, Kind, Object, look, text};
 use crate::socket::{Connection, Listening, Owner, either, us_listen_socket_t, us_socket_t};
+use crate::tls::Names;
 use crate::told;
 use nethuns_rs::usockets::{SocketContext, SocketContextOptions, SocketError, UsError};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int, c_ushort, c_void};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::ptr;
+use std::rc::Rc;
 
 /// Callbacks of a socket.
 pub(crate) type OnSocket = Option<unsafe extern "C" fn(*mut us_socket_t) -> *mut us_socket_t>;
 type OnOpen = Option<unsafe extern "C" fn(*mut us_socket_t, c_int, *mut c_char, c_int) -> *mut us_socket_t>;
 type OnClose = Option<unsafe extern "C" fn(*mut us_socket_t, c_int, *mut c_void) -> *mut us_socket_t>;
 type OnData = Option<unsafe extern "C" fn(*mut us_socket_t, *mut c_char, c_int) -> *mut us_socket_t>;
+type OnServerName = Option<unsafe extern "C" fn(*mut us_socket_context_t, *const c_char)>;
 type OnConnectError = Option<unsafe extern "C" fn(*mut us_socket_t, c_int) -> *mut us_socket_t>;
 
 /// The variable that shows IPv4 peers of listeners on every address in 4 bytes.
@@ -51,10 +54,8 @@ pub(crate) struct us_socket_context_t {
     /// Open sockets, the newest first.
     first: Cell<*mut us_socket_t>,
     listeners: RefCell<Vec<*mut us_listen_socket_t>>,
-    /// The largest extension that a listener wants for its sockets.
-    accepted_ext: Cell<u32>,
-    /// Whether a listener takes both kinds of addresses.
-    maps: Cell<bool>,
+    /// What belongs to server names; shared with children.
+    pub(crate) names: Rc<Names>,
     pub(crate) on_open: Cell<OnOpen>,
     pub(crate) on_close: Cell<OnClose>,
     pub(crate) on_close_2019: Cell<OnSocket>,
@@ -64,6 +65,7 @@ pub(crate) struct us_socket_context_t {
     pub(crate) on_long_timeout: Cell<OnSocket>,
     pub(crate) on_end: Cell<OnSocket>,
     pub(crate) on_connect_error: Cell<OnConnectError>,
+    pub(crate) on_server_name: Cell<OnServerName>,
 }
 
 // SAFETY: `repr(C)`, begins with its `Head`, the only one of its kind.
@@ -77,12 +79,12 @@ impl us_socket_context_t {
         unsafe { look(self.of) }
     }
 
-    pub(crate) fn accepted_ext(&self) -> u32 {
-        self.accepted_ext.get()
-    }
-
-    pub(crate) fn maps(&self) -> bool {
-        self.maps.get()
+    /// The context in Rust, if its sockets speak TLS.
+    pub(crate) fn tls(&self) -> Option<&SocketContext<true, LoopRef, Owner>> {
+        match &self.context {
+            Context::Plain(_) => None,
+            Context::Tls(it) => Some(it),
+        }
     }
 
     /// Puts a socket at the head of the list.
@@ -139,7 +141,7 @@ impl us_socket_context_t {
     }
 }
 
-fn options(options: us_socket_context_options_t) -> Result<SocketContextOptions, UsError> {
+pub(crate) fn options(options: us_socket_context_options_t) -> Result<SocketContextOptions, UsError> {
     let string = |string: *const c_char| {
         // SAFETY: null or a string, as the header asks for.
         let owned = unsafe { text(string) }.map(str::to_owned);
@@ -155,6 +157,7 @@ fn options(options: us_socket_context_options_t) -> Result<SocketContextOptions,
         ssl_prefer_low_memory_usage: options.ssl_prefer_low_memory_usage != 0,
         // As with OpenSSL: who is to be trusted must be said, or everybody is.
         verify_peer: ca_file_name.is_some(),
+        trust_ca_alone: true,
         ca_file_name,
         ..Default::default()
     })
@@ -176,7 +179,7 @@ unsafe extern "C" fn us_create_socket_context(
         of.with(|of| of.create_socket_context(self::options(options)?).map(Context::Tls))
     };
     match context {
-        Some(Ok(context)) => make(loop_, context, ext_size),
+        Some(Ok(context)) => make(loop_, context, ext_size, Rc::default()),
         Some(Err(error)) => {
             eprintln!("libusockets: {error}");
             ptr::null_mut()
@@ -198,18 +201,17 @@ unsafe extern "C" fn us_create_child_socket_context(
         Context::Plain(parent) => parent.create_child().map(Context::Plain),
         Context::Tls(parent) => parent.create_child().map(Context::Tls),
     };
-    child.map_or(ptr::null_mut(), |child| make(it.of, child, ext_size))
+    child.map_or(ptr::null_mut(), |child| make(it.of, child, ext_size, it.names.clone()))
 }
 
-fn make(of: *mut us_loop_t, context: Context, ext_size: c_int) -> *mut us_socket_context_t {
+fn make(of: *mut us_loop_t, context: Context, ext_size: c_int, names: Rc<Names>) -> *mut us_socket_context_t {
     let block = memory::make(size(ext_size), |head| us_socket_context_t {
         head,
         of,
         context,
         first: Cell::new(ptr::null_mut()),
         listeners: RefCell::default(),
-        accepted_ext: Cell::new(0),
-        maps: Cell::new(false),
+        names,
         on_open: Cell::new(None),
         on_close: Cell::new(None),
         on_close_2019: Cell::new(None),
@@ -219,6 +221,7 @@ fn make(of: *mut us_loop_t, context: Context, ext_size: c_int) -> *mut us_socket
         on_long_timeout: Cell::new(None),
         on_end: Cell::new(None),
         on_connect_error: Cell::new(None),
+        on_server_name: Cell::new(None),
     });
     // SAFETY: made just now.
     if let Some(it) = unsafe { look(block) } {
@@ -286,6 +289,7 @@ setters! {
     us_socket_context_on_long_timeout: on_long_timeout, OnSocket;
     us_socket_context_on_end: on_end, OnSocket;
     us_socket_context_on_connect_error: on_connect_error, OnConnectError;
+    us_socket_context_on_server_name: on_server_name, OnServerName;
     us_compat2019_socket_context_on_close: on_close_2019, OnSocket;
 }
 
@@ -335,9 +339,16 @@ unsafe extern "C" fn us_socket_context_listen(
         Context::Tls(of) => of.listen(name, port, options).map(Listening::Tls),
     };
     let Ok(listening) = listening else { return ptr::null_mut() };
-    it.accepted_ext.set(it.accepted_ext.get().max(size(ext_size)));
-    if matches!(name, "" | "::") && std::env::var_os(PLAIN_IPV4).is_none() {
-        it.maps.set(true);
+    let (ext_size, mapped) = (size(ext_size), matches!(name, "" | "::") && std::env::var_os(PLAIN_IPV4).is_none());
+    let factory = move || Owner::new(context, ext_size, mapped);
+    let set = match (&it.context, &listening) {
+        (Context::Plain(of), Listening::Plain(listener)) => of.set_ext_factory_for(listener, factory),
+        (Context::Tls(of), Listening::Tls(listener)) => of.set_ext_factory_for(listener, factory),
+        // A context makes listeners of its kind.
+        _ => Ok(()),
+    };
+    if set.is_err() {
+        return ptr::null_mut();
     }
     let block = memory::make(0, |head| us_listen_socket_t { head, listening, context, closed: Cell::new(false) });
     it.listeners.borrow_mut().push(block);
@@ -382,7 +393,7 @@ pub(crate) unsafe extern "C" fn us_socket_context_connect(
     let Some(host) = resolve(name, of) else { return ptr::null_mut() };
     // One that has no address counts for nothing, as upstream.
     let source = source.filter(|source| !source.is_empty()).and_then(|source| resolve(source, of));
-    let owner = Owner::new(context, size(ext_size));
+    let owner = Owner::new(context, size(ext_size), false);
     let block = owner.block();
     let connection = match &it.context {
         Context::Plain(of) => {

@@ -5,16 +5,20 @@ use crate::context::us_socket_context_t;
 use crate::memory::{self, Head, Kind, Object, look};
 use crate::network;
 use crate::socket::{Owner, us_listen_socket_t, us_socket_t};
+use crate::udp::us_udp_socket_t;
 use nethuns_rs::usockets::{Loop, LoopCallback, LoopHandle, LoopMut, SocketContext, SocketContextOptions};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_longlong, c_uint, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Most bytes that are given to `on_data` at once; `LIBUS_RECV_BUFFER_LENGTH`.
-pub(crate) const RECV_BUFFER_LENGTH: usize = 512 << 10;
+const RECV_BUFFER_LENGTH: usize = 512 << 10;
 /// Bytes before and after them that `on_data` may write to; `LIBUS_RECV_BUFFER_PADDING`.
-pub(crate) const RECV_BUFFER_PADDING: usize = 32;
+pub(crate) const RECV_BUFFER_PADDING: u8 = 32;
+
+/// How long closed sockets may take to deliver what they owe.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// What a loop calls around its iterations.
 pub(crate) type OnLoop = Option<unsafe extern "C" fn(*mut us_loop_t)>;
@@ -34,10 +38,8 @@ enum Grave {
 #[repr(C, align(16))]
 pub(crate) struct us_loop_t {
     head: Head,
-    /// Whether `wakeup_cb` is to be called; the only two things here that other threads touch.
-    awake: AtomicBool,
+    /// The only thing here that other threads touch.
     handle: LoopHandle<LoopRef>,
-    wakeup: OnLoop,
     pre: OnLoop,
     post: OnLoop,
     name: CString,
@@ -52,10 +54,12 @@ pub(crate) struct us_loop_t {
     /// A context without sockets, which leads to the loop also while it runs.
     anchor: RefCell<Option<SocketContext<false, LoopRef, Owner>>>,
     graves: RefCell<Vec<Grave>>,
+    /// UDP sockets, which programs do not free.
+    udp: RefCell<Vec<*mut us_udp_socket_t>>,
+    /// The next loop of the thread.
+    next: Cell<*mut us_loop_t>,
     /// Sockets that want to be told that they can be written to, though no write of theirs was cut short.
     curious: RefCell<Vec<*mut us_socket_t>>,
-    /// Received bytes with room around them.
-    received: RefCell<Vec<u8>>,
     /// What `us_socket_send_buffer` lends.
     sending: RefCell<Vec<u8>>,
 }
@@ -137,18 +141,6 @@ impl us_loop_t {
         self.curious.borrow_mut().retain(|curious| *curious != socket);
     }
 
-    /// Gives received bytes to `f` where there is room before and after them.
-    pub(crate) fn with_padding(&self, bytes: &[u8], f: impl FnOnce(*mut u8)) {
-        // Taken out, should a program ever come here twice.
-        let mut buffer = self.received.take();
-        if buffer.is_empty() {
-            buffer = vec![0; RECV_BUFFER_LENGTH + 2 * RECV_BUFFER_PADDING];
-        }
-        buffer[RECV_BUFFER_PADDING..][..bytes.len()].copy_from_slice(bytes);
-        f(buffer[RECV_BUFFER_PADDING..].as_mut_ptr());
-        self.received.replace(buffer);
-    }
-
     /// A buffer to prepare writes in.
     pub(crate) fn send_buffer(&self) -> *mut u8 {
         let mut buffer = self.sending.borrow_mut();
@@ -156,6 +148,12 @@ impl us_loop_t {
             *buffer = vec![0; RECV_BUFFER_LENGTH];
         }
         buffer.as_mut_ptr()
+    }
+
+    /// Keeps a UDP socket until the loop is freed.
+    pub(crate) fn add_udp(&self, block: *mut us_udp_socket_t) {
+        self.udp.borrow_mut().push(block);
+        self.keep();
     }
 
     fn run(&self) {
@@ -171,29 +169,75 @@ impl us_loop_t {
             }
         }
         self.running.set(false);
+        self.drain();
+    }
+
+    /// Delivers what closed sockets owe: the program may end without freeing the loop.
+    fn drain(&self) {
+        if let Some(Err(error)) = self.with(|of| of.drain(LINGER)) {
+            eprintln!("libusockets: cannot deliver what is left: {error}");
+        }
     }
 
     /// The end of everything on the loop.
     fn end(&self) {
         // The sockets first, then the contexts that they refer to.
         drop(self.of.take());
+        for socket in self.udp.take() {
+            // SAFETY: made by `us_create_udp_socket`, and the loop's since.
+            unsafe { memory::free(socket) };
+        }
         self.anchor.take();
         self.clear_graves();
+    }
+}
+
+thread_local! {
+    /// The loops of this thread. Nothing here is dropped, so it can be looked at until the very end.
+    static LOOPS: Cell<*mut us_loop_t> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// Delivers what closed sockets owe when the process ends, as the kernel would.
+extern "C" fn at_exit() {
+    let mut block = LOOPS.get();
+    // SAFETY: freed loops are taken off the list.
+    while let Some(it) = unsafe { look(block) } {
+        // A program that ends in the middle of something, such as a signal, ends without this.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| it.drain()));
+        block = it.next.get();
+    }
+}
+
+fn register(block: *mut us_loop_t) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the function is there as long as the process is. Without memory for it, nothing is delivered at the end.
+        unsafe { libc::atexit(at_exit) };
+    });
+    // SAFETY: made just now.
+    if let Some(it) = unsafe { look(block) } {
+        it.next.set(LOOPS.replace(block));
+    }
+}
+
+fn unregister(block: *mut us_loop_t, it: &us_loop_t) {
+    if LOOPS.get() == block {
+        LOOPS.set(it.next.get());
+        return;
+    }
+    let mut other = LOOPS.get();
+    // SAFETY: freed loops are taken off the list.
+    while let Some(before) = unsafe { look(other) } {
+        other = before.next.get();
+        if other == block {
+            before.next.set(it.next.get());
+        }
     }
 }
 
 /// The block of a loop that Rust calls back with.
 fn block(of: LoopMut<'_, LoopRef>) -> *mut us_loop_t {
     of.ext().map_or(ptr::null_mut(), |it| it.0.get())
-}
-
-/// Calls `wakeup_cb`, on the loop's thread.
-fn wake(of: LoopMut<'_, LoopRef>) {
-    let block = block(of);
-    // SAFETY: the loop runs, so its block is there.
-    let Some(it) = (unsafe { look(block) }) else { return };
-    it.awake.store(false, Ordering::Release);
-    call(it.wakeup, block);
 }
 
 /// Tells those who wanted to be told.
@@ -255,9 +299,7 @@ fn create(
         .map_err(|error| format!("cannot create the loop: {error}"))?;
     let block = memory::make(ext_size, |head| us_loop_t {
         head,
-        awake: AtomicBool::new(false),
         handle: of.handle(),
-        wakeup,
         pre,
         post,
         name: CString::new(of.network()).unwrap_or_default(),
@@ -267,13 +309,15 @@ fn create(
         of: RefCell::new(None),
         anchor: RefCell::new(Some(anchor)),
         graves: RefCell::default(),
+        udp: RefCell::default(),
+        next: Cell::new(ptr::null_mut()),
         curious: RefCell::default(),
-        received: RefCell::default(),
         sending: RefCell::default(),
     });
     if let Some(it) = of.as_mut().ext() {
         it.0.set(block);
     }
+    of.on_wakeup(move |_| call(wakeup, block));
     of.on_pre(move |_| {
         // SAFETY: the loop lives in its block.
         if let Some(it) = unsafe { look(block) } {
@@ -291,6 +335,7 @@ fn create(
     if let Some(it) = unsafe { look(block) } {
         it.of.replace(Some(of));
     }
+    register(block);
     Ok(block)
 }
 
@@ -304,6 +349,7 @@ unsafe extern "C" fn us_loop_free(loop_: *mut us_loop_t) {
         it.free_later.set(true);
         return;
     }
+    unregister(loop_, it);
     it.end();
     // SAFETY: the program's last use of it; what referred to it is gone.
     unsafe { memory::free(loop_) };
@@ -338,11 +384,9 @@ unsafe extern "C" fn us_loop_run(loop_: *mut us_loop_t) {
 /// Makes the loop call its `wakeup_cb`, once however often this is called before it does. From any thread.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn us_wakeup_loop(loop_: *mut us_loop_t) {
-    // SAFETY: null or a loop, as the header asks for. Of its fields only two are touched, which are for any thread.
-    let Some(it) = (unsafe { look(loop_) }) else { return };
-    if !it.awake.swap(true, Ordering::AcqRel) {
-        // It fails only when the loop has ended, and then there is nobody to wake.
-        let _ = it.handle.defer_callback(LoopCallback::Fn(wake));
+    // SAFETY: null or a loop, as the header asks for. Of its fields only the handle is touched, which is for any thread.
+    if let Some(it) = unsafe { look(loop_) } {
+        it.handle.wake();
     }
 }
 
@@ -356,4 +400,13 @@ unsafe extern "C" fn us_loop_iteration_number(loop_: *mut us_loop_t) -> c_longlo
     // SAFETY: null or a loop, as the header asks for.
     let Some(it) = (unsafe { look(loop_) }) else { return 0 };
     it.with(|of| of.iteration_number()).map_or(0, |number| number.cast_signed())
+}
+
+/// Lets four seconds pass for timeouts, at once. Upstream's tests call it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_internal_timer_sweep(loop_: *mut us_loop_t) {
+    // SAFETY: null or a loop, as the header asks for.
+    if let Some(it) = unsafe { look(loop_) } {
+        it.with(|of| of.sweep());
+    }
 }

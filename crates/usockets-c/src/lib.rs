@@ -9,6 +9,7 @@
 //!   us_listen_socket_t ──▶ ListenSocket        the context's
 //!   us_socket_t ───▶ Socket<SSL, Owner>        the loop's: `Owner` is the socket's user data in Rust, and frees the block
 //!   us_timer_t ────▶ Timer<()>                 the program's; us_timer_close frees it at once
+//!   us_udp_socket_t ─▶ UdpSocket               the loop's
 //! ```
 //!
 //! So a closed `us_socket_t` can be looked at until the end of the iteration, as programs expect. Everything belongs to the
@@ -24,4 +25,6 @@ mod network;
 mod poll;
 mod socket;
 mod timer;
+mod tls;
 mod told;
+mod udp;

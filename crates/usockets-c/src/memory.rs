@@ -19,6 +19,10 @@ pub(crate) enum Kind {
     Socket,
     /// `us_timer_t`
     Timer,
+    /// `us_udp_socket_t`
+    UdpSocket,
+    /// `us_udp_packet_buffer_t`
+    PacketBuffer,
 }
 
 /// The beginning of a block.

@@ -49,7 +49,7 @@ pub(crate) struct Owner(*mut us_socket_t);
 
 impl Owner {
     /// A block for a socket of this context. It keeps the loop running, and is in the context's list until it is closed.
-    pub(crate) fn new(context: *mut us_socket_context_t, ext_size: u32) -> Self {
+    pub(crate) fn new(context: *mut us_socket_context_t, ext_size: u32, mapped: bool) -> Self {
         // SAFETY: contexts outlive what makes their sockets.
         let Some(it) = (unsafe { look(context) }) else { return Self::default() };
         let block = memory::make(ext_size, |head| us_socket_t {
@@ -59,7 +59,7 @@ impl Owner {
             established: Cell::new(false),
             short: Cell::new(false),
             curious: Cell::new(false),
-            mapped: Cell::new(false),
+            mapped,
             context: Cell::new(context),
             prev: Cell::new(ptr::null_mut()),
             next: Cell::new(ptr::null_mut()),
@@ -90,7 +90,7 @@ impl Owner {
                 established: it.established.clone(),
                 short: it.short.clone(),
                 curious: Cell::new(false),
-                mapped: it.mapped.clone(),
+                mapped: it.mapped,
                 context: Cell::new(context),
                 prev: Cell::new(ptr::null_mut()),
                 next: Cell::new(ptr::null_mut()),
@@ -153,7 +153,7 @@ pub(crate) struct us_socket_t {
     /// Whether it is to be told anyway.
     pub(crate) curious: Cell<bool>,
     /// Whether IPv4 addresses are shown as IPv6 ones, as those of a listener for both kinds.
-    pub(crate) mapped: Cell<bool>,
+    pub(crate) mapped: bool,
     context: Cell<*mut us_socket_context_t>,
     pub(crate) prev: Cell<*mut us_socket_t>,
     pub(crate) next: Cell<*mut us_socket_t>,
@@ -463,7 +463,7 @@ unsafe extern "C" fn us_socket_remote_address(_ssl: c_int, s: *mut us_socket_t, 
     let room = std::mem::take(length);
     let address = it.and_then(|it| {
         let ip = it.with(|connection| either!(Connection, connection, it => it.remote_address()))??;
-        Some(address_bytes(ip, it.mapped.get()))
+        Some(address_bytes(ip, it.mapped))
     });
     let Some((bytes, count)) = address else { return };
     if count <= room && !buf.is_null() {

@@ -5,11 +5,11 @@
 #![allow(unsafe_code)]
 
 use crate::context::{Context, us_socket_context_t};
-use crate::event_loop::{LoopRef, RECV_BUFFER_LENGTH};
+use crate::event_loop::{LoopRef, RECV_BUFFER_PADDING};
 use crate::memory::look;
 use crate::socket::{Connection, Owner, READABLE, WRITABLE, address_bytes, us_socket_t};
 use nethuns_rs::usockets::{Socket, SocketContext};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
@@ -25,11 +25,14 @@ fn wire<const SSL: bool>(context: &SocketContext<SSL, LoopRef, Owner>, block: *m
 where
     Connection: From<Socket<SSL, Owner>>,
 {
-    context.set_ext_factory(move || {
+    // Listeners and connects say how large an extension they want.
+    context.set_ext_factory(move || Owner::new(block, 0, false));
+    context.on_server_name(move |_, name| {
         // SAFETY: the context lives in its block.
-        match unsafe { look(block) } {
-            Some(it) => Owner::new(block, it.accepted_ext()),
-            None => Owner::default(),
+        let Some(callback) = (unsafe { look(block) }).and_then(|it| it.on_server_name.get()) else { return };
+        if let Ok(name) = CString::new(name) {
+            // SAFETY: a callback of the program, called as the header says.
+            unsafe { callback(block, name.as_ptr()) };
         }
     });
     context.on_open(|socket, is_client, ip| {
@@ -41,9 +44,6 @@ where
         }
         it.established.set(true);
         it.events.set(READABLE);
-        if !is_client {
-            it.mapped.set(it.context().is_some_and(us_socket_context_t::maps));
-        }
         opened(it, block, is_client, ip);
     });
     context.on_close(|socket, _, _| {
@@ -54,14 +54,18 @@ where
             close(it, block, 0, ptr::null_mut());
         }
     });
-    context.on_data(|socket, data| {
+    context.on_received(|socket, received| {
         let block = block_of(socket);
         // SAFETY: an open socket's block is there.
         let Some(it) = (unsafe { look(block) }) else { return };
-        for piece in data.chunks(RECV_BUFFER_LENGTH) {
-            // The context is looked at anew for each: the program may have moved the socket.
-            received(it, socket, piece);
-        }
+        let Some(callback) = it.context().and_then(|context| context.on_data.get()) else { return };
+        let (bytes, data) = received.with_padding(RECV_BUFFER_PADDING, RECV_BUFFER_PADDING);
+        // No network gives more than half a megabyte at once.
+        let length = c_int::try_from(data.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the range lies within the bytes, and the pointer may be used for all of them.
+        let data = unsafe { bytes.as_mut_ptr().add(data.start) };
+        // SAFETY: a callback of the program, called as the header says.
+        unsafe { callback(block, data.cast(), length) };
     });
     context.on_writable(|socket| {
         // SAFETY: an open socket's block is there.
@@ -101,31 +105,13 @@ fn opened(it: &us_socket_t, block: *mut us_socket_t, is_client: bool, ip: &[u8])
         [a, b, c, d] => Some(IpAddr::from(Ipv4Addr::new(a, b, c, d))),
         _ => <[u8; 16]>::try_from(ip).ok().map(|ip| IpAddr::from(Ipv6Addr::from(ip))),
     };
-    let address = ip.map(|ip| address_bytes(ip, it.mapped.get()));
+    let address = ip.map(|ip| address_bytes(ip, it.mapped));
     let (ip, length) = match address {
         Some((mut bytes, length)) => (&raw mut bytes, length),
         None => (ptr::null_mut(), 0),
     };
     // SAFETY: a callback of the program, called as the header says.
     unsafe { callback(block, is_client.into(), ip.cast(), length) };
-}
-
-fn received<const SSL: bool>(it: &us_socket_t, socket: &Socket<SSL, Owner>, data: &[u8]) {
-    let Some(of) = it.of() else { return };
-    of.with_padding(data, |bytes| {
-        let block = block_of(socket);
-        // SAFETY: the block is there until the end of the iteration.
-        let Some(it) = (unsafe { look(block) }) else { return };
-        if it.closed.get() {
-            return;
-        }
-        if let Some(callback) = it.context().and_then(|context| context.on_data.get()) {
-            // A chunk is at most as long as the buffer.
-            let length = c_int::try_from(data.len()).unwrap_or(c_int::MAX);
-            // SAFETY: a callback of the program, called as the header says.
-            unsafe { callback(block, bytes.cast(), length) };
-        }
-    });
 }
 
 /// Tells of something that needs no more words.

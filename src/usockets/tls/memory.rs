@@ -22,15 +22,15 @@ pub(super) struct Memory {
 type Policy = [u8; digest::SHA256_OUTPUT_LEN];
 
 impl Memory {
-    /// That of servers which show `chain`, and accept clients of these authorities.
+    /// That of servers which show `chain`, and accept clients of these authorities, with these demands on them.
     pub(super) fn of(
         chain: &[CertificateDer<'_>],
         authorities: Option<&[CertificateDer<'_>]>,
-        require_client_cert: bool,
+        demands: [bool; 2],
         size: usize,
     ) -> Result<Arc<Self>, rustls::Error> {
         static ALL: OnceLock<Mutex<HashMap<Policy, Weak<Memory>>>> = OnceLock::new();
-        let policy = policy(chain, authorities, require_client_cert, size);
+        let policy = policy(chain, authorities, demands, size);
         // Nothing that is done under the lock leaves the map half changed.
         let mut all = ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(memory) = all.get(&policy).and_then(Weak::upgrade) {
@@ -46,11 +46,11 @@ impl Memory {
 fn policy(
     chain: &[CertificateDer<'_>],
     authorities: Option<&[CertificateDer<'_>]>,
-    require_client_cert: bool,
+    demands: [bool; 2],
     size: usize,
 ) -> Policy {
     let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&[u8::from(require_client_cert), u8::from(authorities.is_some())]);
+    hash.update(&[u8::from(demands[0]), u8::from(demands[1]), u8::from(authorities.is_some())]);
     hash.update(&size.to_be_bytes());
     for list in [chain, authorities.unwrap_or_default()] {
         hash.update(&list.len().to_be_bytes());

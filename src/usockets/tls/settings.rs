@@ -3,11 +3,12 @@
 use super::memory::Memory;
 use super::names::{self, Names};
 use super::record::MAX_PLAIN;
-use super::verify::Anybody;
+use super::verify::{Anybody, AuthorityAlone};
 use super::waiting::Buffers;
 use super::{TlsError, ciphers, error, files};
 use crate::usockets::UsError;
 use crate::usockets::options::SocketContextOptions;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
@@ -48,6 +49,7 @@ struct Identity {
     protocols: Vec<Vec<u8>>,
     require_client_cert: bool,
     verify_peer: bool,
+    trust_ca_alone: bool,
     low_memory: bool,
 }
 
@@ -197,6 +199,7 @@ impl Identity {
             protocols: options.alpn_protocols.iter().map(|protocol| protocol.clone().into_bytes()).collect(),
             require_client_cert: options.require_client_cert,
             verify_peer: options.verify_peer,
+            trust_ca_alone: options.trust_ca_alone,
             low_memory: options.ssl_prefer_low_memory_usage,
         })
     }
@@ -212,14 +215,22 @@ impl Identity {
             Some(roots) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), self.provider.clone());
                 let verifier = if self.require_client_cert { verifier } else { verifier.allow_unauthenticated() };
-                builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("ca_file_name: {error}"))?)
+                let verifier = verifier.build().map_err(|error| format!("ca_file_name: {error}"))?;
+                builder.with_client_cert_verifier(match self.listed() {
+                    None => verifier,
+                    Some(listed) => Arc::new(AuthorityAlone { listed, inner: verifier }),
+                })
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
         config.alpn_protocols.clone_from(&self.protocols);
         config.enable_secret_extraction = true;
-        let memory =
-            Memory::of(&certificate.cert, self.authorities.as_deref(), self.require_client_cert, self.sessions());
+        let memory = Memory::of(
+            &certificate.cert,
+            self.authorities.as_deref(),
+            [self.require_client_cert, self.trust_ca_alone],
+            self.sessions(),
+        );
         let memory = memory.map_err(told)?;
         config.ticketer = memory.ticketer.clone();
         config.session_storage = memory;
@@ -238,7 +249,14 @@ impl Identity {
                 None => system_roots()?,
             };
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build();
-            builder.with_webpki_verifier(verifier.map_err(|error| TlsError::Internal(error.to_string()))?)
+            let verifier = verifier.map_err(|error| TlsError::Internal(error.to_string()))?;
+            match self.listed() {
+                None => builder.with_webpki_verifier(verifier),
+                Some(listed) => {
+                    let verifier: AuthorityAlone<dyn ServerCertVerifier> = AuthorityAlone { listed, inner: verifier };
+                    builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+                }
+            }
         } else {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(self.provider.clone())))
         };
@@ -252,6 +270,11 @@ impl Identity {
         config.enable_secret_extraction = true;
         config.resumption = Resumption::in_memory_sessions(self.sessions());
         Ok(Arc::new(config))
+    }
+
+    /// The authorities, if what they vouch for is all that matters.
+    fn listed(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.authorities.clone().filter(|_| self.trust_ca_alone)
     }
 
     fn sessions(&self) -> usize {

@@ -208,3 +208,25 @@ fn the_systems_certificates_do_not_vouch_for_ours() {
         }
     }
 }
+
+#[test]
+fn an_authority_alone_is_enough_if_that_is_asked_for() {
+    let world = World::new();
+    let free = SocketContextOptions { trust_ca_alone: true, ..world.client() };
+    let trusting = load(&free);
+    let elsewhere = load(&world.shows("leaf", &world.root.issue(&["elsewhere"], |_| {})));
+    let (mut client, mut server) = shaken(&trusting, &elsewhere, "localhost");
+    assert_eq!(client.error, None);
+    assert_connected(&mut client, &mut server);
+    // What it does not vouch for is as good as before: not at all.
+    for leaf in [
+        certs::self_signed(&["localhost"]),
+        world.root.issue(&["localhost"], |params| params.not_after = date_time_ymd(2020, 1, 1)),
+        world.root.issue(&["localhost"], |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }),
+    ] {
+        let (client, _) = shaken(&trusting, &load(&world.shows("leaf", &leaf)), "localhost");
+        assert!(matches!(client.error, Some(TlsError::Certificate(_))), "{:?}", client.error);
+    }
+}
