@@ -14,12 +14,16 @@
 //! connection inherits its options from the listener; its descriptor is asked for room (`EPOLLOUT`) only once a send was
 //! cut short, and leaves epoll by being closed.
 //!
+//! Connections over sockets of `unix(7)` and connections that were opened elsewhere are connections like any other (`local`).
+//! Descriptors of the program's own are watched beside them, level-triggered (`watch`).
+//!
 //! # Edges
 //!
 //! epoll tells of a change once. That no change is lost follows from three rules: a receive that brought less than asked
-//! had emptied the queue, so whatever comes later is a change; a send that was cut short has made the kernel remember
-//! that somebody waits for room (`SOCK_NOSPACE`), so freed room is a change; `epoll_ctl` looks at the socket itself, so
-//! what happened before a descriptor was entered is told at once.
+//! had emptied the queue, so whatever comes later is a change (over a unix socket that is not certain, and it is
+//! repeated); a send that was cut short has made the kernel remember that somebody waits for room (`SOCK_NOSPACE`), so
+//! freed room is a change; `epoll_ctl` looks at the socket itself, so what happened before a descriptor was entered is
+//! told at once.
 
 mod buffer;
 mod error;

@@ -183,7 +183,8 @@ impl Tcp {
                     return self.end();
                 }
                 Ok(n) => {
-                    if n < room.len() && !self.has(FIN) {
+                    // Over a unix socket a receive also stops behind what came with descriptors or out of band.
+                    if n < room.len() && !self.has(FIN | LOCAL) {
                         self.flags &= !READABLE;
                     }
                     return Ok(n);

@@ -225,6 +225,20 @@ pub fn names_of_both_kinds_do_not_mix(world: &mut World) {
     });
 }
 
+pub fn a_receive_that_stops_early_is_not_the_last(world: &mut World) {
+    let (theirs, ours) = UnixStream::pair().unwrap();
+    let id = world.client.net.tcp_adopt(ours.into(), &SocketOptions::default()).unwrap();
+    let theirs = socket2::Socket::from(OwnedFd::from(theirs));
+    theirs.send(b"before").unwrap();
+    if theirs.send_out_of_band(b"!").is_err() {
+        println!("SKIPPED: this kernel has no out-of-band data over unix sockets (5.15, CONFIG_AF_UNIX_OOB)");
+        return;
+    }
+    theirs.send(b"behind").unwrap();
+    world.until("data", |world| told(&world.client, id, Readiness::READABLE));
+    assert_eq!(world.client.read_all(id).0, b"beforebehind");
+}
+
 /// A connection of the kernel's, made without `net`.
 fn streams() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

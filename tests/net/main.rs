@@ -90,6 +90,7 @@ on_every_network! {
         half_a_path_goes_on_and_its_end_is_an_end
         what_lies_at_a_path_matters
         names_of_both_kinds_do_not_mix
+        a_receive_that_stops_early_is_not_the_last
         a_connection_can_be_adopted
         what_is_no_connection_is_not_adopted
         a_connection_can_be_given_away;
