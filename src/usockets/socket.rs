@@ -204,6 +204,25 @@ impl<S> Socket<true, S> {
         self.core.tls(self.key, |session| session.server_name())?
     }
 
+    /// The version that was agreed on: `TLSv1.2` or `TLSv1.3`. `None` before the handshake's end.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<&'static str> {
+        self.core.tls(self.key, |session| session.version())?
+    }
+
+    /// The cipher that was agreed on, in OpenSSL's words. `None` before the handshake's end.
+    #[must_use]
+    pub fn tls_cipher(&self) -> Option<&'static str> {
+        self.core.tls(self.key, |session| session.cipher())?
+    }
+
+    /// On a server, the certificate that the client has shown, in DER. It was checked; what is in it is for the program to
+    /// judge.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.core.tls(self.key, |session| session.peer_certificate().map(<[u8]>::to_vec))?
+    }
+
     /// Whether an earlier session was resumed.
     #[must_use]
     pub fn is_resumed(&self) -> bool {

@@ -84,6 +84,12 @@ fn data(socket: &mut Sock, data: &mut [u8]) {
         socket.server_name().unwrap_or_default(),
         socket.is_resumed()
     );
+    let tls = format!(
+        "{} {} {}\n",
+        socket.tls_version().expect("it is established"),
+        socket.tls_cipher().expect("it is established"),
+        socket.peer_certificate().map_or("nobody", |der| if der[0] == 0x30 { "a certificate" } else { "rubbish" })
+    );
     {
         let mut connection = socket.ext_mut().expect("it is open");
         let Connection { input, unsent, ends } = &mut *connection;
@@ -95,7 +101,7 @@ fn data(socket: &mut Sock, data: &mut [u8]) {
                 && let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n")
             {
                 let request: Vec<u8> = input.drain(..end + 4).collect();
-                http1(&String::from_utf8_lossy(&request), unsent, &facts);
+                http1(&String::from_utf8_lossy(&request), unsent, &facts, &tls);
             }
             if !input.starts_with(b"GET ") {
                 *ends |= input.ends_with(b"bye\n");
@@ -118,11 +124,12 @@ fn send(socket: &mut Sock) {
     }
 }
 
-/// `/` says what was agreed on, `/bytes/N` is of that size.
-fn http1(request: &str, out: &mut Vec<u8>, facts: &str) {
+/// `/` and `/tls` say what was agreed on, `/bytes/N` is of that size.
+fn http1(request: &str, out: &mut Vec<u8>, facts: &str, tls: &str) {
     let path = request.split(' ').nth(1).unwrap_or_default();
     let body = match path.strip_prefix("/bytes/").and_then(|n| n.parse().ok()) {
         Some(n) => vec![b'x'; n],
+        None if path == "/tls" => tls.into(),
         None => facts.into(),
     };
     out.extend(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes());
@@ -182,8 +189,9 @@ pub fn openssl_talks_to_us(place: &Place) {
             ("-tls1_2 -cipher", "ECDHE-ECDSA-CHACHA20-POLY1305", "TLSv1.2"),
         ] {
             let client = s_client(place, server, &format!("{version} {cipher} -ign_eof"));
-            let text = good(client, b"hello\nbye\n");
+            let text = good(client, b"GET /tls HTTP/1.1\r\n\r\nhello\nbye\n");
             assert!(text.contains("hello\nbye\n"), "{text}");
+            assert!(text.contains(&format!("{name} {cipher} nobody\n")), "{text}");
             assert!(text.contains(&format!("New, {name}, Cipher is {cipher}")), "{text}");
             assert!(text.contains("Verify return code: 0 (ok)"), "{text}");
             assert_eq!(server.close(), "");
@@ -344,8 +352,8 @@ pub fn clients_show_certificates(place: &Place) {
                     (place.folder.path(&format!("{name}.pem")), place.folder.path(&format!("{name}.key")));
                 s_client(place, server, &format!("{version} -ign_eof -cert {cert} -key {key}"))
             };
-            let text = good(with("me"), b"hello\nbye\n");
-            assert!(text.contains("hello\nbye\n"), "{text}");
+            let text = good(with("me"), b"GET /tls HTTP/1.1\r\n\r\nhello\nbye\n");
+            assert!(text.contains("hello\nbye\n") && text.contains(" a certificate\n"), "{text}");
             assert_eq!(server.close(), "");
             let (text, _) = talk(with("stranger"), b"hello\nbye\n", Duration::ZERO);
             assert!(!text.contains("hello"), "{text}");

@@ -15,9 +15,6 @@ pub(super) const MAX_PLAIN: usize = 16 << 10;
 /// The largest record there is: TLS 1.2 lets protection add 2 KiB.
 pub(super) const MAX_RECORD: usize = HEADER + MAX_PLAIN + 2048;
 
-/// What protection adds to a record at most here: header, explicit nonce or type, tag.
-pub(super) const OVERHEAD: usize = HEADER + EXPLICIT_NONCE + TAG;
-
 const TAG: usize = 16;
 
 /// The part of a nonce that TLS 1.2 sends along with AES-GCM.
@@ -126,20 +123,19 @@ impl Key {
         let header = [if self.tls13 { kind::DATA } else { kind }, 3, 3, high, low];
         let associated = self.associated(kind, plain.len());
         let associated = if self.tls13 { &header[..] } else { &associated[..] };
-        let start = out.len();
-        out.reserve(HEADER + body, settings);
-        out.append(&header, settings);
-        out.append(&nonce[4..4 + explicit], settings);
-        out.append(plain, settings);
+        let out = out.room(HEADER + body, settings);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(&nonce[4..4 + explicit]);
+        let content = out.len();
+        out.extend_from_slice(plain);
         if self.tls13 {
-            out.append(&[kind], settings);
+            out.push(kind);
         }
-        let content = &mut out.bytes_mut()[start + HEADER + explicit..];
         let nonce = Nonce::assume_unique_for_key(nonce);
-        match self.key.seal_in_place_separate_tag(nonce, Aad::from(associated), content) {
-            Ok(tag) => out.append(tag.as_ref(), settings),
+        match self.key.seal_in_place_separate_tag(nonce, Aad::from(associated), &mut out[content..]) {
+            Ok(tag) => out.extend_from_slice(tag.as_ref()),
             // Only gigabytes in one piece are refused. Nothing unprotected may leave.
-            Err(_) => out.bytes_mut()[start..].fill(0),
+            Err(_) => out[content..].fill(0),
         }
         self.sequence += 1;
     }

@@ -46,7 +46,7 @@ pub(in crate::usockets) struct Session {
 
 enum State {
     /// A server that has not read the ClientHello whole. So many bytes of it went to the acceptor.
-    Hello(Box<Acceptor>, usize),
+    Hello(Option<Box<Acceptor>>, usize),
     /// A server that has read it; its owner was asked for the name.
     Asked,
     /// The handshake goes on. So many bytes that were kept are of records that the handshake has seen.
@@ -58,7 +58,7 @@ enum State {
 impl Session {
     /// A server's side. Its certificate is chosen when the client has said which host it wants.
     pub(in crate::usockets) fn server(settings: Rc<Settings>) -> Self {
-        Self::new(State::Hello(Box::default(), 0), settings)
+        Self::new(State::Hello(None, 0), settings)
     }
 
     /// A client's side, whose ClientHello is waiting to be sent.
@@ -135,6 +135,7 @@ impl Session {
             }
             State::Hello(acceptor, seen) => {
                 let Some(end) = complete(kept, *seen, input, settings)? else { return Ok(Some(Step::More)) };
+                let acceptor = acceptor.get_or_insert_default();
                 let accepted = handshake::hello(acceptor, &kept.bytes()[*seen..end], out, settings)?;
                 *seen = end;
                 let Some(accepted) = accepted else { return Ok(None) };

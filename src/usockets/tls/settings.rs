@@ -114,11 +114,6 @@ impl Settings {
         self.names.borrow().find(name).is_some()
     }
 
-    /// Whether there is a certificate for clients that ask for no name, or for an unknown one.
-    pub(in crate::usockets) fn serves(&self) -> bool {
-        self.server.is_some()
-    }
-
     /// How a client that asks for this name is served.
     pub(super) fn server(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         let names = self.names.borrow();

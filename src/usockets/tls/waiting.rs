@@ -30,8 +30,13 @@ impl Waiting {
         &mut self.bytes[self.from..]
     }
 
-    /// Makes sure that `more` bytes fit behind those that are there.
-    pub(super) fn reserve(&mut self, more: usize, settings: &Settings) {
+    /// The memory, in which `more` bytes fit behind those that are there.
+    pub(super) fn room(&mut self, more: usize, settings: &Settings) -> &mut Vec<u8> {
+        self.reserve(more, settings);
+        &mut self.bytes
+    }
+
+    fn reserve(&mut self, more: usize, settings: &Settings) {
         if self.bytes.capacity() == 0 && more > 0 {
             self.bytes = settings.buffers.take();
         }

@@ -14,7 +14,6 @@ fn refused(options: &SocketContextOptions) -> String {
 #[test]
 fn without_options_there_is_a_client_and_no_server() {
     let settings = load(&SocketContextOptions::default());
-    assert!(!settings.serves());
     let world = World::new();
     let (client, server) = shaken(&load(&world.client()), &settings, "localhost");
     assert!(
