@@ -16,6 +16,7 @@ mod local;
 mod names;
 mod open;
 mod polls;
+mod rugs;
 mod timeouts;
 mod timers;
 mod turn;
@@ -132,6 +133,13 @@ on_every_network! {
         two_loops_in_a_thread_are_two
         a_panic_in_a_callback_leaves_nothing_behind
         types_are_what_they_are_said_to_be;
+    rugs:
+        a_context_may_be_dropped_in_its_own_callback
+        a_client_may_drop_its_context
+        a_listener_may_be_closed_before_its_connection_opens
+        a_socket_may_move_before_it_is_connected
+        a_conversion_may_close_what_it_converts
+        timers_may_close_all_there_is;
     timeouts:
         they_fire_with_the_sweep
         a_connect_may_time_out
