@@ -180,6 +180,25 @@ void us_socket_context_on_long_timeout(int ssl, struct us_socket_context_t *cont
 void us_socket_context_on_connect_error(int ssl, struct us_socket_context_t *context,
     struct us_socket_t *(*on_connect_error)(struct us_socket_t *s, int code));
 
+/* Asked before a connection is accepted: fd keeps it; with any other answer the descriptor is the program's from then on, for
+ * us_adopt_accepted_socket on this or another loop. A connection on a stack of our own has no descriptor (fd is -2), and is reset
+ * if it is not kept. There is no ip over a path. */
+void us_socket_context_on_pre_open(int ssl, struct us_socket_context_t *context,
+    LIBUS_SOCKET_DESCRIPTOR (*on_pre_open)(struct us_socket_context_t *context, LIBUS_SOCKET_DESCRIPTOR fd, char *ip,
+        int ip_length));
+
+/* Makes a connection that was accepted elsewhere a socket of this context; on_open is called before this returns. Null if fd is
+ * no connection; then it is closed. */
+struct us_socket_t *us_adopt_accepted_socket(int ssl, struct us_socket_context_t *context, LIBUS_SOCKET_DESCRIPTOR client_fd,
+    unsigned int socket_ext_size, char *addr_ip, int addr_ip_length);
+
+/* The same as listening and connecting, over a path of the file system. What lies there is replaced by a listener, and stays
+ * when that is closed. Its sockets have no addresses. Always the kernel's, whatever network the loop is on. */
+struct us_listen_socket_t *us_socket_context_listen_unix(int ssl, struct us_socket_context_t *context, const char *path,
+    int options, int socket_ext_size);
+struct us_socket_t *us_socket_context_connect_unix(int ssl, struct us_socket_context_t *context, const char *server_path,
+    int options, int socket_ext_size);
+
 /* Closes all listeners and sockets, with on_close for each. The context can be used again. */
 void us_socket_context_close(int ssl, struct us_socket_context_t *context);
 
@@ -262,6 +281,9 @@ void us_socket_long_timeout(int ssl, struct us_socket_t *s, unsigned int minutes
 /* Ends reading: what came before is still told, then the end. */
 void us_socket_shutdown_read(int ssl, struct us_socket_t *s);
 
+/* The descriptor, as a pointer: -1 if there is none, as on a stack of our own. Null with TLS. */
+void *us_socket_get_native_handle(int ssl, struct us_socket_t *s);
+
 /* Ports; -1 if there is none. A listener has a local one. */
 int us_socket_local_port(int ssl, struct us_socket_t *s);
 int us_socket_remote_port(int ssl, struct us_socket_t *s);
@@ -285,12 +307,34 @@ struct us_loop_t *us_timer_loop(struct us_timer_t *t);
 
 /* --------------------------------------------------------------------------------------------------------------- polls */
 
-/* What is polled for, and changing it. A us_socket_t can be cast to a us_poll_t: without LIBUS_SOCKET_READABLE it is paused
- * and what it receives waits; when that is back it is resumed. */
-int us_poll_events(struct us_poll_t *p);
+/* A descriptor of the program's own: a pipe, a timer, the socket of another library. A poll keeps the loop running until it is
+ * freed, unless it falls through. A poll of type 3 has in its extension what upstream's has: the loop, an int that says whether
+ * the callback takes the loop, an int that says whether eight bytes are left unread, the callback. */
+struct us_poll_t *us_create_poll(struct us_loop_t *loop, int fallthrough, unsigned int ext_size);
+void us_poll_free(struct us_poll_t *p, struct us_loop_t *loop);
+void us_poll_init(struct us_poll_t *p, LIBUS_SOCKET_DESCRIPTOR fd, int poll_type);
+void us_poll_start(struct us_poll_t *p, struct us_loop_t *loop, int events);
+
+/* What is polled for. A us_socket_t can be cast to a us_poll_t: without LIBUS_SOCKET_READABLE it is paused, and what it receives
+ * waits; when that is back it is resumed. */
 void us_poll_change(struct us_poll_t *p, struct us_loop_t *loop, int events);
 void us_poll_stop(struct us_poll_t *p, struct us_loop_t *loop);
+int us_poll_events(struct us_poll_t *p);
+
 void *us_poll_ext(struct us_poll_t *p);
+
+/* The descriptor; -1 for a socket that has none, as on a stack of our own. */
+LIBUS_SOCKET_DESCRIPTOR us_poll_fd(struct us_poll_t *p);
+
+/* Resizes the extension, whose beginning is kept. The poll is where the result points to from then on. */
+struct us_poll_t *us_poll_resize(struct us_poll_t *p, struct us_loop_t *loop, unsigned int ext_size);
+
+#ifndef LIBUS_COMPAT_2019
+
+/* Sets what is called with the events that are so, in every iteration as long as they are. */
+void us_poll_on_event(struct us_poll_t *p, void (*on_event)(struct us_poll_t *p, int events));
+
+#endif
 
 /* ----------------------------------------------------------------------------------------------------------------- UDP */
 

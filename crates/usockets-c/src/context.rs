@@ -8,8 +8,9 @@ use crate::tls::Names;
 use crate::told;
 use nethuns_rs::usockets::{SocketContext, SocketContextOptions, SocketError, UsError};
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, c_int, c_ushort, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_ushort, c_void};
 use std::net::{IpAddr, ToSocketAddrs};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ pub(crate) type OnSocket = Option<unsafe extern "C" fn(*mut us_socket_t) -> *mut
 type OnOpen = Option<unsafe extern "C" fn(*mut us_socket_t, c_int, *mut c_char, c_int) -> *mut us_socket_t>;
 type OnClose = Option<unsafe extern "C" fn(*mut us_socket_t, c_int, *mut c_void) -> *mut us_socket_t>;
 type OnData = Option<unsafe extern "C" fn(*mut us_socket_t, *mut c_char, c_int) -> *mut us_socket_t>;
+type OnPreOpen = Option<unsafe extern "C" fn(*mut us_socket_context_t, c_int, *mut c_char, c_int) -> c_int>;
 type OnServerName = Option<unsafe extern "C" fn(*mut us_socket_context_t, *const c_char)>;
 type OnConnectError = Option<unsafe extern "C" fn(*mut us_socket_t, c_int) -> *mut us_socket_t>;
 
@@ -66,6 +68,7 @@ pub(crate) struct us_socket_context_t {
     pub(crate) on_end: Cell<OnSocket>,
     pub(crate) on_connect_error: Cell<OnConnectError>,
     pub(crate) on_server_name: Cell<OnServerName>,
+    pub(crate) on_pre_open: Cell<OnPreOpen>,
 }
 
 // SAFETY: `repr(C)`, begins with its `Head`, the only one of its kind.
@@ -115,6 +118,13 @@ impl us_socket_context_t {
                 None => {}
             }
         }
+    }
+
+    /// Whether a listener takes both kinds of addresses, and so shows the one as the other.
+    pub(crate) fn maps(&self) -> bool {
+        let listeners = self.listeners.borrow();
+        // SAFETY: those in the list are there.
+        listeners.iter().any(|listener| unsafe { look(*listener) }.is_some_and(|it| it.mapped))
     }
 
     pub(crate) fn forget_listener(&self, block: *mut us_listen_socket_t) {
@@ -222,6 +232,7 @@ fn make(of: *mut us_loop_t, context: Context, ext_size: c_int, names: Rc<Names>)
         on_end: Cell::new(None),
         on_connect_error: Cell::new(None),
         on_server_name: Cell::new(None),
+        on_pre_open: Cell::new(None),
     });
     // SAFETY: made just now.
     if let Some(it) = unsafe { look(block) } {
@@ -340,6 +351,38 @@ unsafe extern "C" fn us_socket_context_listen(
     };
     let Ok(listening) = listening else { return ptr::null_mut() };
     let (ext_size, mapped) = (size(ext_size), matches!(name, "" | "::") && std::env::var_os(PLAIN_IPV4).is_none());
+    listens(it, context, listening, ext_size, mapped)
+}
+
+/// Listens on a path of the file system; what lies there is replaced. Null if that is impossible.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_socket_context_listen_unix(
+    _ssl: c_int,
+    context: *mut us_socket_context_t,
+    path: *const c_char,
+    options: c_int,
+    ext_size: c_int,
+) -> *mut us_listen_socket_t {
+    // SAFETY: null or a context, and null or a string, as the header asks for.
+    let (Some(it), Some(path)) = (unsafe { look(context) }, unsafe { memory::path(path) }) else {
+        return ptr::null_mut();
+    };
+    let listening = match &it.context {
+        Context::Plain(of) => of.listen_unix(path, options).map(Listening::Plain),
+        Context::Tls(of) => of.listen_unix(path, options).map(Listening::Tls),
+    };
+    let Ok(listening) = listening else { return ptr::null_mut() };
+    listens(it, context, listening, size(ext_size), false)
+}
+
+/// A block for a listener.
+fn listens(
+    it: &us_socket_context_t,
+    context: *mut us_socket_context_t,
+    listening: Listening,
+    ext_size: u32,
+    mapped: bool,
+) -> *mut us_listen_socket_t {
     let factory = move || Owner::new(context, ext_size, mapped);
     let set = match (&it.context, &listening) {
         (Context::Plain(of), Listening::Plain(listener)) => of.set_ext_factory_for(listener, factory),
@@ -350,10 +393,91 @@ unsafe extern "C" fn us_socket_context_listen(
     if set.is_err() {
         return ptr::null_mut();
     }
-    let block = memory::make(0, |head| us_listen_socket_t { head, listening, context, closed: Cell::new(false) });
+    let block =
+        memory::make(0, |head| us_listen_socket_t { head, listening, context, mapped, closed: Cell::new(false) });
     it.listeners.borrow_mut().push(block);
     if let Some(of) = it.of() {
         of.keep();
+    }
+    block
+}
+
+/// Asks about connections before they are accepted: whether the descriptor is kept, or the program's from then on.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_socket_context_on_pre_open(
+    _ssl: c_int,
+    context: *mut us_socket_context_t,
+    callback: OnPreOpen,
+) {
+    // SAFETY: null or a context, as the header asks for.
+    let Some(it) = (unsafe { look(context) }) else { return };
+    // Only who asks has the cost of descriptors being looked up.
+    if callback.is_some() && it.on_pre_open.get().is_none() {
+        told::ask_before_opening(&it.context, context);
+    }
+    it.on_pre_open.set(callback);
+}
+
+/// Begins to connect to a path that somebody listens on. Null if that is impossible.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_socket_context_connect_unix(
+    _ssl: c_int,
+    context: *mut us_socket_context_t,
+    path: *const c_char,
+    options: c_int,
+    ext_size: c_int,
+) -> *mut us_socket_t {
+    // SAFETY: null or a context, and null or a string, as the header asks for.
+    let (Some(it), Some(path)) = (unsafe { look(context) }, unsafe { memory::path(path) }) else {
+        return ptr::null_mut();
+    };
+    let owner = Owner::new(context, size(ext_size), false);
+    let block = owner.block();
+    let connection = match &it.context {
+        Context::Plain(of) => of.connect_unix_with(path, options, owner).map(|socket| socket.map(Connection::Plain)),
+        Context::Tls(of) => of.connect_unix_with(path, options, owner).map(|socket| socket.map(Connection::Tls)),
+    };
+    // Without a socket the block is freed already.
+    let Ok(Some(connection)) = connection else { return ptr::null_mut() };
+    // SAFETY: the socket owns its block.
+    let Some(socket) = (unsafe { look(block) }) else { return ptr::null_mut() };
+    socket.connection.replace(Some(connection));
+    block
+}
+
+/// Makes a connection that was accepted elsewhere a socket of this context, and calls `on_open` before it returns; the
+/// socket may be closed by then. Null if the descriptor is no connection; then it is closed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_adopt_accepted_socket(
+    _ssl: c_int,
+    context: *mut us_socket_context_t,
+    fd: c_int,
+    ext_size: c_uint,
+    addr_ip: *mut c_char,
+    addr_ip_length: c_int,
+) -> *mut us_socket_t {
+    // SAFETY: null or a context, as the header asks for.
+    let Some(it) = (unsafe { look(context) }) else { return ptr::null_mut() };
+    // SAFETY: a system call that changes nothing, and knows what is a descriptor.
+    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return ptr::null_mut();
+    }
+    // SAFETY: it is open, and the program gives it away.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: so many bytes, as the header asks for.
+    let ip = unsafe { memory::bytes(addr_ip, addr_ip_length) }.to_vec();
+    let owner = Owner::new(context, ext_size, ip.len() == 16);
+    let block = owner.block();
+    let adopted = match &it.context {
+        Context::Plain(of) => of.adopt_fd(fd, owner, &ip).map(Connection::Plain),
+        Context::Tls(of) => of.adopt_fd(fd, owner, &ip).map(Connection::Tls),
+    };
+    // Without a socket the block is freed already.
+    let Ok(connection) = adopted else { return ptr::null_mut() };
+    // SAFETY: the socket owns its block, until the end of the iteration at least.
+    if let Some(socket) = unsafe { look(block) } {
+        // From within another `on_open` Rust does not call this one.
+        told::open_by_hand(socket, block, connection, &ip);
     }
     block
 }

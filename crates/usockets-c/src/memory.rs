@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Socket,
     /// `us_timer_t`
     Timer,
+    /// `us_poll_t`
+    Poll,
     /// `us_udp_socket_t`
     UdpSocket,
     /// `us_udp_packet_buffer_t`
@@ -137,6 +139,21 @@ pub(crate) unsafe fn text<'a>(text: *const std::ffi::c_char) -> Option<&'a str> 
     }
     // SAFETY: as promised.
     unsafe { std::ffi::CStr::from_ptr(text) }.to_str().ok()
+}
+
+/// A path that a C program gave: `None` if it is null.
+///
+/// # Safety
+///
+/// As [`text`].
+pub(crate) unsafe fn path<'a>(path: *const std::ffi::c_char) -> Option<&'a std::path::Path> {
+    use std::os::unix::ffi::OsStrExt;
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: as promised.
+    let path = unsafe { std::ffi::CStr::from_ptr(path) };
+    Some(std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())))
 }
 
 /// Bytes that a C program gave; none if there is nothing.

@@ -199,6 +199,11 @@ impl us_socket_t {
         true
     }
 
+    /// Its descriptor; -1 if it has none.
+    pub(crate) fn fd(&self) -> c_int {
+        self.with(|connection| either!(Connection, connection, it => it.fd())).flatten().unwrap_or(-1)
+    }
+
     fn wrote(&self, written: usize, length: usize) -> c_int {
         if written < length && !self.closed.get() && self.established.get() && !self.is_shut_down() {
             self.short.set(true);
@@ -247,6 +252,8 @@ pub(crate) struct us_listen_socket_t {
     pub(crate) head: Head,
     pub(crate) listening: Listening,
     pub(crate) context: *mut us_socket_context_t,
+    /// Whether it takes both kinds of addresses, and shows IPv4 ones as IPv6 ones.
+    pub(crate) mapped: bool,
     pub(crate) closed: Cell<bool>,
 }
 
@@ -504,4 +511,15 @@ unsafe extern "C" fn us_socket_remote_port(_ssl: c_int, s: *mut us_socket_t) -> 
     // SAFETY: null or a socket, as the header asks for.
     let Some(it) = (unsafe { look(s) }) else { return -1 };
     it.with(|connection| either!(Connection, connection, it => it.remote_port())).unwrap_or(-1)
+}
+
+/// The descriptor, as a pointer: -1 if there is none, as on a stack of our own. Null with TLS, which is not OpenSSL's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn us_socket_get_native_handle(_ssl: c_int, s: *mut us_socket_t) -> *mut c_void {
+    // SAFETY: null or a socket, as the header asks for.
+    let Some(it) = (unsafe { look(s) }) else { return ptr::null_mut() };
+    if it.with(|connection| matches!(connection, Connection::Tls(_))).unwrap_or(false) {
+        return ptr::null_mut();
+    }
+    ptr::without_provenance_mut(it.fd() as usize)
 }

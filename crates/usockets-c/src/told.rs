@@ -8,10 +8,14 @@ use crate::context::{Context, us_socket_context_t};
 use crate::event_loop::{LoopRef, RECV_BUFFER_PADDING};
 use crate::memory::look;
 use crate::socket::{Connection, Owner, READABLE, WRITABLE, address_bytes, us_socket_t};
-use nethuns_rs::usockets::{Socket, SocketContext};
+use nethuns_rs::usockets::{PreOpen, Socket, SocketContext};
 use std::ffi::{CString, c_int, c_void};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
 use std::ptr;
+
+/// What a connection without a descriptor has in its place.
+const NO_DESCRIPTOR: RawFd = -2;
 
 /// Lets a context in Rust call back the one in C.
 pub(crate) fn connect(context: &Context, block: *mut us_socket_context_t) {
@@ -42,8 +46,6 @@ where
         if it.connection.borrow().is_none() {
             it.connection.replace(Some(socket.clone().into()));
         }
-        it.established.set(true);
-        it.events.set(READABLE);
         opened(it, block, is_client, ip);
     });
     context.on_close(|socket, _, _| {
@@ -99,7 +101,36 @@ fn block_of<const SSL: bool>(socket: &Socket<SSL, Owner>) -> *mut us_socket_t {
     socket.ext().map_or(ptr::null_mut(), |owner| owner.block())
 }
 
+/// Opens a socket of which Rust has not told.
+pub(crate) fn open_by_hand(it: &us_socket_t, block: *mut us_socket_t, connection: Connection, ip: &[u8]) {
+    if !it.established.get() && it.connection.borrow().is_none() && !it.closed.get() {
+        it.connection.replace(Some(connection));
+        opened(it, block, false, ip);
+    }
+}
+
+/// Asks the program about connections before they are accepted.
+pub(crate) fn ask_before_opening(context: &Context, block: *mut us_socket_context_t) {
+    let ask = move |fd: RawFd, peer: Option<SocketAddr>| {
+        // SAFETY: the context lives in its block.
+        let Some(it) = (unsafe { look(block) }) else { return PreOpen::Keep };
+        let Some(callback) = it.on_pre_open.get() else { return PreOpen::Keep };
+        let (mut ip, length) = peer.map_or(([0; 16], 0), |peer| address_bytes(peer.ip(), it.maps()));
+        // Programs return -1 to say that they have taken it, so one without a descriptor is shown as another number.
+        let fd = if fd < 0 { NO_DESCRIPTOR } else { fd };
+        // SAFETY: a callback of the program, called as the header says.
+        let answer = unsafe { callback(block, fd, ip.as_mut_ptr().cast(), length) };
+        if answer == fd { PreOpen::Keep } else { PreOpen::Export }
+    };
+    match context {
+        Context::Plain(it) => it.on_pre_open_fd(ask),
+        Context::Tls(it) => it.on_pre_open_fd(ask),
+    }
+}
+
 fn opened(it: &us_socket_t, block: *mut us_socket_t, is_client: bool, ip: &[u8]) {
+    it.established.set(true);
+    it.events.set(READABLE);
     let Some(callback) = it.context().and_then(|context| context.on_open.get()) else { return };
     let ip = match *ip {
         [a, b, c, d] => Some(IpAddr::from(Ipv4Addr::new(a, b, c, d))),
@@ -167,7 +198,6 @@ fn not_connected(it: &us_socket_t, block: *mut us_socket_t) {
         // SAFETY: a callback of the program, called as the header says.
         unsafe { callback(block, 0) };
     } else if context.on_close_2019.get().is_some() {
-        it.established.set(true);
         opened(it, block, true, &[]);
         close(it, block, 0, ptr::null_mut());
     }

@@ -154,6 +154,16 @@ fn threads_sanitized() {
 }
 
 #[test]
+fn descriptors() {
+    program("descriptors", &[]);
+}
+
+#[test]
+fn descriptors_sanitized() {
+    program("descriptors", SANITIZED);
+}
+
+#[test]
 fn packets() {
     program("udp", &[]);
 }
@@ -337,10 +347,16 @@ const OF_2019: &[&str] = &[
     "us_timer_close",
     "us_timer_set",
     "us_timer_loop",
+    "us_create_poll",
+    "us_poll_free",
+    "us_poll_init",
+    "us_poll_start",
     "us_poll_change",
     "us_poll_stop",
     "us_poll_events",
     "us_poll_ext",
+    "us_poll_fd",
+    "us_poll_resize",
 ];
 
 #[test]
