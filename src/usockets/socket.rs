@@ -73,6 +73,12 @@ impl<const SSL: bool, S> Socket<SSL, S> {
         self.core.set_reading(self.key, true);
     }
 
+    /// Whether it is [paused](Self::pause).
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.core.is(self.key, Is::Paused)
+    }
+
     /// Whether it is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -165,10 +165,12 @@ pub fn a_paused_socket_is_told_of_no_data(network: &Network) {
     let mut world = World::new(network);
     let Pair { to, from, server, client: _client } = world.pair();
     from.pause();
+    assert!(from.is_paused() && !to.is_paused());
     to.write(b"wait", false);
     world.idle();
     server.says(&[]);
     from.resume();
+    assert!(!from.is_paused());
     let log = server.log.clone();
     world.until("data", || log.len() == 1);
     from.pause();

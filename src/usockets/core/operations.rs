@@ -19,6 +19,8 @@ pub(in crate::usockets) enum Is {
     ShutDown,
     /// Connected, and not closed.
     Established,
+    /// Open, and not to be read for now.
+    Paused,
     /// Not freed: its user data is there.
     Known,
 }
@@ -39,6 +41,7 @@ impl Core {
             Is::Closed => socket.flags.has(Flags::CLOSED),
             Is::ShutDown => socket.flags.has(Flags::SHUT),
             Is::Established => socket.flags.has(Flags::ESTABLISHED) && !socket.flags.has(Flags::CLOSED),
+            Is::Paused => socket.flags.has(Flags::PAUSED) && !socket.flags.has(Flags::CLOSED),
             Is::Known => true,
         }
     }
@@ -156,13 +159,6 @@ impl Core {
         }
     }
 
-    pub(in crate::usockets) fn is_reading(&self, key: SocketKey) -> bool {
-        let state = self.state.borrow();
-        state.sockets.get(key).is_some_and(|socket| socket.net().is_some() && !socket.flags.has(Flags::PAUSED))
-    }
-
-    /// What its connection is polled for, in the words of uSockets: reading unless that is paused or has ended, and writing
-    /// while it is being connected or a write was cut short.
     pub(in crate::usockets) fn polls_for(&self, key: SocketKey) -> Readiness {
         let state = self.state.borrow();
         let mut what = Readiness::NONE;
