@@ -18,7 +18,7 @@ steps=("$@")
 [ ${#steps[@]} = 0 ] && steps=(style features tests simulation dpdk models sanitizer netmap bench demo)
 
 need_library
-need_packages clang curl openssl wget python3 iperf3 iproute2 ethtool iptables tcpdump tshark iputils-ping wrk shellcheck
+need_packages clang gcc g++ pkg-config curl openssl wget python3 iperf3 iproute2 ethtool iptables tcpdump tshark iputils-ping wrk shellcheck
 
 logs=$(mktemp -d)
 hugepages=/proc/sys/vm/nr_hugepages
@@ -90,6 +90,7 @@ step_features() {
     # shellcheck disable=SC2086
     RUSTDOCFLAGS="-D warnings" check "rustdoc $set" cargo doc --no-deps $set
   done
+  check "clippy usockets-c" cargo clippy -p usockets-c --all-targets -- -D warnings
   # What other systems compile. Their standard libraries are not everywhere to be had, so this is a bonus.
   local target installed
   installed=$(rustup target list --installed 2>/dev/null || true)
@@ -112,6 +113,7 @@ step_tests() {
   fi
   tests "without features" test --no-default-features
   tests "all features" test --features full
+  tests "libusockets, by programs in C" test -p usockets-c
 }
 
 step_simulation() {

@@ -19,6 +19,8 @@ pub(crate) const RECV_BUFFER_PADDING: u8 = 32;
 
 /// How long closed sockets may take to deliver what they owe.
 const LINGER: Duration = Duration::from_secs(30);
+/// The same when the process ends: some of them may have their peers in it, and those do not read any more.
+const LINGER_AT_EXIT: Duration = Duration::from_secs(10);
 
 /// What a loop calls around its iterations.
 pub(crate) type OnLoop = Option<unsafe extern "C" fn(*mut us_loop_t)>;
@@ -169,12 +171,12 @@ impl us_loop_t {
             }
         }
         self.running.set(false);
-        self.drain();
+        self.drain(LINGER);
     }
 
     /// Delivers what closed sockets owe: the program may end without freeing the loop.
-    fn drain(&self) {
-        if let Some(Err(error)) = self.with(|of| of.drain(LINGER)) {
+    fn drain(&self, linger: Duration) {
+        if let Some(Err(error)) = self.with(|of| of.drain(linger)) {
             eprintln!("libusockets: cannot deliver what is left: {error}");
         }
     }
@@ -203,7 +205,7 @@ extern "C" fn at_exit() {
     // SAFETY: freed loops are taken off the list.
     while let Some(it) = unsafe { look(block) } {
         // A program that ends in the middle of something, such as a signal, ends without this.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| it.drain()));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| it.drain(LINGER_AT_EXIT)));
         block = it.next.get();
     }
 }

@@ -4,9 +4,12 @@
 //! this package leaves, and run; those that take a network, on each.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Warnings are errors: the header must give none.
 const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-pedantic", "-Werror"];
@@ -363,6 +366,177 @@ const OF_2019: &[&str] = &[
 fn a_program_of_2019_sees_the_interface_of_2019() {
     let expected: BTreeSet<_> = OF_2019.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(declared(&["-DLIBUS_COMPAT_2019"]), expected);
+}
+
+/// A server that was started, and ends with this.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Compiles an example and starts it on any port. Its first line says which.
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let source = here().join("examples").join(name).with_extension("c");
+        let program = compile(&source, &scratch("examples"), &[]);
+        let mut command = Command::new(program);
+        command.env_remove("NETHUNS_NET").arg("0").args(arguments).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.split_whitespace().skip_while(|word| *word != "port").nth(1);
+        let port = port.and_then(|port| port.parse().ok());
+        assert!(line.contains("(kernel)"), "{line}");
+        let port = port.unwrap_or_else(|| panic!("{name} says {line:?}"));
+        Self { process, port }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, which the test has noticed then.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn example_echo() {
+    let server = Server::start("echo", &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let much: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let mut writer = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.write_all(&much).unwrap();
+        });
+        // The server has to wait for us first.
+        std::thread::sleep(Duration::from_millis(200));
+        let mut back = vec![0; much.len()];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back == much);
+    });
+}
+
+#[test]
+fn example_http() {
+    let server = Server::start("http", &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    // Two at once and one in pieces; the last ends the connection.
+    stream.write_all(format!("{request}{request}GET /").as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    stream.write_all(b" HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3);
+    assert_eq!(answers.matches("Hello, world!").count(), 3);
+}
+
+#[test]
+fn example_https() {
+    let folder = certificates();
+    let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+    let server = Server::start("http", &[certificate.to_str().unwrap(), key.to_str().unwrap()]);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-verify_return_error", "-CAfile"])
+        .arg(folder.join("ca.pem"))
+        .args(["-connect", &format!("127.0.0.1:{}", server.port)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    client.stdin.as_mut().unwrap().write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let output = client.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Hello, world!"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn example_udp() {
+    let server = Server::start("udp", &[]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for text in ["first", "", "third"] {
+        socket.send_to(text.as_bytes(), ("127.0.0.1", server.port)).unwrap();
+        let mut buffer = [0; 100];
+        let (length, _) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], text.as_bytes());
+    }
+}
+
+#[test]
+fn example_timers() {
+    let program = compile(&here().join("examples/timers.c"), &scratch("examples"), &[]);
+    let said = run(&mut Command::new(program));
+    let words: Vec<_> = said.lines().filter_map(|line| line.split([',', ' ']).next()).collect();
+    assert_eq!(words.iter().filter(|word| **word == "tick").count(), 5, "{said}");
+    assert_eq!(words.iter().filter(|word| **word == "once").count(), 1, "{said}");
+    assert_eq!(words.last(), Some(&"done"));
+}
+
+/// Every example is one of those that a test runs.
+#[test]
+fn all_examples_are_tested() {
+    let mut found: Vec<_> = std::fs::read_dir(here().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["echo.c", "http.c", "timers.c", "udp.c"]);
+}
+
+/// What is written is delivered, though the program ends within the callback that has closed the socket.
+#[test]
+fn a_program_that_exits_delivers() {
+    let program = compile(&here().join("tests/exits.c"), &scratch("exits"), &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut child = Command::new(program).args(["kernel", "127.0.0.1", &port]).spawn().unwrap();
+    let mut got = Vec::new();
+    listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 200_000);
+    assert!(child.wait().unwrap().success());
+}
+
+/// What the install script leaves is what a program finds, shared and static.
+#[test]
+fn installed_it_is_found() {
+    libraries();
+    let prefix = scratch("installed");
+    let profile = if built().ends_with("debug") { "dev" } else { "release" };
+    let mut script = Command::new(here().join("install.sh"));
+    script.env("PREFIX", &prefix).env("PROFILE", profile).env("CARGO_TARGET_DIR", built().parent().unwrap());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            script.env_remove(name);
+        }
+    }
+    run(&mut script);
+    let library = prefix.join("lib");
+    for how in [&["--cflags", "--libs"][..], &["--cflags", "--libs", "--static"]] {
+        let mut pkg_config = Command::new("pkg-config");
+        pkg_config.env("PKG_CONFIG_PATH", library.join("pkgconfig")).args(how).arg("libusockets");
+        let flags = run(&mut pkg_config);
+        let program = prefix.join(format!("timers{}", how.len()));
+        let mut cc = Command::new("cc");
+        cc.args(WARNINGS).arg(here().join("examples/timers.c")).arg("-o").arg(&program);
+        if how.len() == 3 {
+            // The linker prefers the shared library where it finds both.
+            cc.args(flags.replace("-lusockets", "-l:libusockets.a").split_whitespace());
+        } else {
+            cc.args(flags.split_whitespace());
+        }
+        run(&mut cc);
+        let mut command = Command::new(&program);
+        if how.len() == 2 {
+            command.env("LD_LIBRARY_PATH", &library);
+        }
+        assert!(run(&mut command).ends_with("done\n"));
+        let needed = run(Command::new("objdump").arg("-p").arg(&program));
+        assert_eq!(needed.contains("libusockets.so"), how.len() == 2, "{needed}");
+    }
 }
 
 /// Files with `unsafe` in them: all that C calls, and the memory that it is given.
