@@ -16,6 +16,7 @@ mod common;
 mod client;
 mod example;
 mod loops;
+mod noise;
 mod place;
 #[path = "../tools/run.rs"]
 #[allow(dead_code, reason = "it is made for more than these tests need")]
