@@ -2,6 +2,10 @@
 //! program may find itself on. `src/usockets/mod.rs` has the table that these tests are about.
 #![cfg(all(target_os = "linux", feature = "usockets"))]
 
+#[cfg(feature = "tls")]
+#[path = "../common/certs.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod certs;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -17,6 +21,8 @@ mod names;
 mod open;
 mod polls;
 mod rugs;
+#[cfg(feature = "tls")]
+mod secure;
 mod timeouts;
 mod timers;
 mod turn;

@@ -21,6 +21,8 @@ pub(super) struct Lingering(Box<Session>);
 enum Sent {
     All,
     Some,
+    /// Nothing can be sent any more.
+    None,
 }
 
 /// Gives the network what a session has to say.
@@ -29,11 +31,24 @@ fn push(net: &mut Net, id: TcpId, session: &mut Session, more: bool) -> Sent {
         let sent = if more { net.tcp_send_more(id, session.outgoing()) } else { net.tcp_send(id, session.outgoing()) };
         match sent {
             Ok(sent) => session.sent(sent),
-            // An event tells of room, or of the end.
-            Err(_) => return Sent::Some,
+            // An event tells of room.
+            Err(SocketError::WouldBlock) => return Sent::Some,
+            // And has told of the end, or will.
+            Err(_) => return Sent::None,
         }
     }
     Sent::All
+}
+
+/// Closes a connection whose ciphertext has left. What came meanwhile and nobody wants any more is taken first: with a server
+/// of TLS 1.3 that are its session tickets (RFC 8446, 4.6.1), and a connection that is closed with something unread is reset
+/// (RFC 1122, 4.2.2.13), which would cost the peer what it has not received yet.
+fn let_go(net: &mut Net, id: TcpId) {
+    // However fast the peer goes on: a few buffers full, no more.
+    for _ in 0..16 {
+        let Ok(Some(_)) = net.tcp_recv(id) else { break };
+    }
+    net.tcp_close(id);
 }
 
 /// Closes a connection: at once, or when its ciphertext has left.
@@ -52,6 +67,7 @@ pub(super) fn close(
             lingering.insert(id, Lingering(session));
             return;
         }
+        return let_go(net, id);
     }
     net.tcp_close(id);
 }
@@ -70,7 +86,7 @@ pub(super) fn deliver(net: &mut Net, lingering: &mut HashMap<TcpId, Lingering>, 
         }
     }
     for (id, _) in lingering.drain() {
-        net.tcp_close(id);
+        let_go(net, id);
     }
 }
 
@@ -86,7 +102,7 @@ pub(super) fn push_all(
         lingering.retain(|id, Lingering(session)| {
             let stays = net.tcp_error(*id).is_none() && matches!(push(net, *id, session, false), Sent::Some);
             if !stays {
-                net.tcp_close(*id);
+                let_go(net, *id);
             }
             stays
         });
@@ -104,9 +120,9 @@ pub(super) fn push_all(
 /// A connection that only lingers has room again, or is over.
 fn linger_on(net: &mut Net, lingering: &mut HashMap<TcpId, Lingering>, id: TcpId, what: Readiness) {
     let Some(Lingering(session)) = lingering.get_mut(&id) else { return };
-    if what.contains(Readiness::CLOSED) || matches!(push(net, id, session, false), Sent::All) {
+    if what.contains(Readiness::CLOSED) || !matches!(push(net, id, session, false), Sent::Some) {
         lingering.remove(&id);
-        net.tcp_close(id);
+        let_go(net, id);
     }
 }
 
