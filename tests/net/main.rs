@@ -96,6 +96,25 @@ on_every_network! {
         a_connection_can_be_given_away;
 }
 
+/// A connect to one's own listener leaves from another port than it goes to: otherwise it would meet itself.
+#[test]
+fn the_engine_does_not_connect_a_port_with_itself() {
+    use nethuns_rs::host::HostBuilder;
+    use nethuns_rs::net::{ConnectOptions, ListenOptions, Net, SocketError};
+    let host = HostBuilder::new("mem:net-tests-itself?ip=10.0.0.1/24");
+    let host = host.configure(|config| config.tcp.ephemeral_ports = (40_000, 40_001));
+    let mut net = Net::builder().host(host).build().unwrap();
+    let address = "10.0.0.1:40000".parse().unwrap();
+    net.tcp_listen(address, &ListenOptions::default()).unwrap();
+    let connect = |net: &mut Net| net.tcp_connect(address, &ConnectOptions::default());
+    let id = connect(&mut net).unwrap();
+    assert_eq!(net.tcp_local_addr(id).unwrap().port(), 40_001);
+    assert_eq!(connect(&mut net), Err(SocketError::NoPorts));
+    // Who insists may: the simultaneous open of RFC 9293, 3.5, with one side only.
+    let itself = ConnectOptions { local: Some(address), ..Default::default() };
+    assert!(net.tcp_connect(address, &itself).is_ok());
+}
+
 /// However the engine waits.
 mod poll_mode {
     use crate::world::World;

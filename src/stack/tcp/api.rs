@@ -380,11 +380,14 @@ impl Tcp {
         let port = match options.local.map_or(0, |local| local.port()) {
             0 => {
                 let range = self.shared.config.ephemeral_ports;
-                let free = self.ports.choose(range, source, remote, |port| flow_of(port).is_some());
+                // Towards an own address, a connection from the very port it goes to would be one with itself.
+                let itself = |port| port == remote.port() && source == remote.ip();
+                let taken = |port| itself(port) || flow_of(port).is_some();
+                let free = self.ports.choose(range, source, remote, taken);
                 // If none is free, one whose connection is over may be: its timestamps tell old segments from new ones.
                 free.or_else(|| {
                     self.ports.choose(range, source, remote, |port| match flow_of(port) {
-                        None => false,
+                        None => itself(port),
                         Some(Flow::TimeWait(index)) => !time_wait.get(index).is_some_and(|record| record.timestamps),
                         Some(_) => true,
                     })
