@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Warnings are errors: the header must give none.
@@ -82,11 +82,16 @@ fn run(command: &mut Command) -> String {
     said
 }
 
-/// Compiles a program against the static library.
+/// Compiles a program in C or C++ against the static library.
 fn compile(source: &Path, to: &Path, more: &[&str]) -> PathBuf {
     let program = to.join(source.file_stem().unwrap());
-    let mut cc = Command::new("cc");
-    cc.args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1"]).args(WARNINGS).args(more);
+    let (compiler, standard) = if source.extension().is_some_and(|suffix| suffix == "cc") {
+        ("c++", "-std=c++17")
+    } else {
+        ("cc", "-std=c11")
+    };
+    let mut cc = Command::new(compiler);
+    cc.args([standard, "-D_GNU_SOURCE", "-g", "-O1"]).args(WARNINGS).args(more);
     cc.arg("-I").arg(here().join("include")).arg(source).arg("-o").arg(&program);
     cc.arg(libraries().join("libusockets.a")).args(system_libraries());
     run(&mut cc);
@@ -108,7 +113,11 @@ fn system_libraries() -> Vec<&'static str> {
 /// Compiles a program of `tests/` and runs it on every network.
 fn program(name: &str, more: &[&str]) {
     let folder = scratch(&format!("{name}{}", more.concat()));
-    let program = compile(&here().join("tests").join(name).with_extension("c"), &folder, more);
+    let mut source = here().join("tests").join(name).with_extension("c");
+    if !source.exists() {
+        source.set_extension("cc");
+    }
+    let program = compile(&source, &folder, more);
     std::thread::scope(|scope| {
         for (number, (network, address)) in NETWORKS.iter().enumerate() {
             let (program, wire) = (&program, format!("c-{name}-{}{number}", more.len()));
@@ -118,7 +127,7 @@ fn program(name: &str, more: &[&str]) {
                 let mut command = Command::new("timeout");
                 command.env("CERTIFICATES", scratch("certificates"));
                 command.env("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1");
-                run(command.arg("--signal=ABRT").arg("120").arg(program).arg(&network).arg(address))
+                run(command.arg("--signal=ABRT").arg("300").arg(program).arg(&network).arg(address))
             });
         }
     });
@@ -136,14 +145,22 @@ fn the_order_of_events_sanitized() {
     program("order", SANITIZED);
 }
 
+/// One after the other: each is a load for the machine.
+fn hammer(more: &[&str]) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    certificates();
+    program("hammer", more);
+}
+
 #[test]
 fn hammering() {
-    program("hammer", &[]);
+    hammer(&[]);
 }
 
 #[test]
 fn hammering_sanitized() {
-    program("hammer", SANITIZED);
+    hammer(SANITIZED);
 }
 
 #[test]
@@ -164,6 +181,26 @@ fn descriptors() {
 #[test]
 fn descriptors_sanitized() {
     program("descriptors", SANITIZED);
+}
+
+#[test]
+fn hammering_tls() {
+    hammer(&["-DTLS"]);
+}
+
+#[test]
+fn hammering_tls_sanitized() {
+    hammer(&[SANITIZED, &["-DTLS"]].concat());
+}
+
+#[test]
+fn loops_of_threads() {
+    program("cleaner", &[]);
+}
+
+#[test]
+fn loops_of_threads_sanitized() {
+    program("cleaner", SANITIZED);
 }
 
 #[test]

@@ -4,7 +4,17 @@
 
 #include "test.h"
 
-enum { CONNECTIONS = 3000, AT_ONCE = 100, LONG = 1 << 20 };
+#ifdef TLS
+enum { CONNECTIONS = 400, AT_ONCE = 20, LONG = 1 << 18 };
+#else
+enum { CONNECTIONS = 1000, AT_ONCE = 20, LONG = 1 << 20 };
+#endif
+
+#ifdef TLS
+enum { SSL = 1 };
+#else
+enum { SSL = 0 };
+#endif
 
 static struct us_loop_t *loop;
 static struct us_socket_context_t *small, *large;
@@ -38,17 +48,17 @@ struct large {
 };
 
 static void check(struct us_socket_t *s) {
-    struct beginning *ext = (struct beginning *)us_socket_ext(0, s);
+    struct beginning *ext = (struct beginning *)us_socket_ext(SSL, s);
     CHECK(ext->before == MARK && ext->after == MARK);
-    CHECK(ext->is_large == (us_socket_context(0, s) == large));
-    CHECK(ext->is_closed == us_socket_is_closed(0, s));
+    CHECK(ext->is_large == (us_socket_context(SSL, s) == large));
+    CHECK(ext->is_closed == us_socket_is_closed(SSL, s));
     memset(ext + 1, ext->is_large, ext->is_large ? sizeof(struct large) - sizeof *ext : sizeof(struct small) - sizeof *ext);
 }
 
 static void dial(void) {
     if (dialled < CONNECTIONS) {
         dialled++;
-        CHECK(us_socket_context_connect(0, small, address, port, NULL, 0, sizeof(struct small)));
+        CHECK(us_socket_context_connect(SSL, small, address, port, NULL, 0, sizeof(struct small)));
     }
 }
 
@@ -57,30 +67,30 @@ static struct us_socket_t *something(struct us_socket_t *s) {
     switch (chance(12)) {
     case 0:
     case 1:
-        return us_socket_close(0, s, 0, NULL);
+        return us_socket_close(SSL, s, 0, NULL);
     case 2:
     case 3:
-        if (!us_socket_is_closed(0, s)) {
+        if (!us_socket_is_closed(SSL, s)) {
             int to_large = (int)chance(2);
-            s = us_socket_context_adopt_socket(0, to_large ? large : small, s,
+            s = us_socket_context_adopt_socket(SSL, to_large ? large : small, s,
                 to_large ? sizeof(struct large) : sizeof(struct small));
-            ((struct beginning *)us_socket_ext(0, s))->is_large = to_large;
+            ((struct beginning *)us_socket_ext(SSL, s))->is_large = to_large;
             check(s);
         }
         return something(s);
     case 4:
     case 5:
-        us_socket_write(0, s, bytes, (int)chance(LONG), (int)chance(2));
+        us_socket_write(SSL, s, bytes, (int)chance(LONG), (int)chance(2));
         break;
     case 6:
-        us_socket_write2(0, s, bytes, (int)chance(100), bytes, (int)chance(10000));
-        us_socket_flush(0, s);
+        us_socket_write2(SSL, s, bytes, (int)chance(100), bytes, (int)chance(10000));
+        us_socket_flush(SSL, s);
         break;
     case 7:
-        us_socket_shutdown(0, s);
+        us_socket_shutdown(SSL, s);
         break;
     case 8:
-        us_socket_shutdown_read(0, s);
+        us_socket_shutdown_read(SSL, s);
         break;
     case 9:
         /* Paused for ever, if nothing else happens: a timeout sees to that. */
@@ -93,30 +103,30 @@ static struct us_socket_t *something(struct us_socket_t *s) {
         us_wakeup_loop(loop);
         break;
     }
-    us_socket_timeout(0, s, 4);
-    us_socket_long_timeout(0, s, 1);
+    us_socket_timeout(SSL, s, 4);
+    us_socket_long_timeout(SSL, s, 1);
     return s;
 }
 
 static struct us_socket_t *on_open(struct us_socket_t *s, int is_client, char *ip, int ip_length) {
     CHECK(is_client ? !ip && !ip_length : ip && ip_length == 4);
-    struct beginning *ext = (struct beginning *)us_socket_ext(0, s);
+    struct beginning *ext = (struct beginning *)us_socket_ext(SSL, s);
     *ext = (struct beginning){.before = MARK, .is_client = is_client, .after = MARK};
     opened[is_client]++;
     if (is_client) {
         dial();
     }
-    us_socket_timeout(0, s, 4);
+    us_socket_timeout(SSL, s, 4);
     return something(s);
 }
 
 static struct us_socket_t *on_close(struct us_socket_t *s, int code, void *reason) {
-    struct beginning *ext = (struct beginning *)us_socket_ext(0, s);
+    struct beginning *ext = (struct beginning *)us_socket_ext(SSL, s);
     CHECK(code == 0 && !reason && !ext->is_closed);
     ext->is_closed = 1;
     closed[ext->is_client]++;
     if (closed[0] + closed[1] == 2 * CONNECTIONS) {
-        us_listen_socket_close(0, listener);
+        us_listen_socket_close(SSL, listener);
     }
     return something(s);
 }
@@ -129,13 +139,13 @@ static struct us_socket_t *on_data(struct us_socket_t *s, char *data, int length
 
 static struct us_socket_t *on_end(struct us_socket_t *s) {
     check(s);
-    return something(us_socket_close(0, s, 0, NULL));
+    return something(us_socket_close(SSL, s, 0, NULL));
 }
 
 static struct us_socket_t *on_timeout(struct us_socket_t *s) {
     check(s);
-    if (chance(4) || us_socket_is_shut_down(0, s)) {
-        return us_socket_close(0, s, 0, NULL);
+    if (chance(4) || us_socket_is_shut_down(SSL, s)) {
+        return us_socket_close(SSL, s, 0, NULL);
     }
     return something(s);
 }
@@ -156,22 +166,32 @@ int main(int argc, char **argv) {
     begin(argc, argv);
     bytes = (char *)calloc(LONG, 1);
     loop = new_loop();
-    small = new_context(loop);
-    large = us_create_child_socket_context(0, small, 0);
+    struct us_socket_context_options_t options;
+    char key[512], certificate[512];
+    memset(&options, 0, sizeof options);
+    if (SSL) {
+        snprintf(key, sizeof key, "%s/server.key", getenv("CERTIFICATES"));
+        snprintf(certificate, sizeof certificate, "%s/server.pem", getenv("CERTIFICATES"));
+        options.key_file_name = key;
+        options.cert_file_name = certificate;
+    }
+    small = us_create_socket_context(SSL, loop, 0, options);
+    CHECK(small);
+    large = us_create_child_socket_context(SSL, small, 0);
     struct us_socket_context_t *both[] = {small, large};
     for (int i = 0; i < 2; i++) {
-        us_socket_context_on_open(0, both[i], i ? never : on_open);
-        us_socket_context_on_close(0, both[i], on_close);
-        us_socket_context_on_data(0, both[i], on_data);
-        us_socket_context_on_writable(0, both[i], something);
-        us_socket_context_on_end(0, both[i], on_end);
-        us_socket_context_on_timeout(0, both[i], on_timeout);
-        us_socket_context_on_long_timeout(0, both[i], on_timeout);
-        us_socket_context_on_connect_error(0, both[i], on_connect_error);
+        us_socket_context_on_open(SSL, both[i], i ? never : on_open);
+        us_socket_context_on_close(SSL, both[i], on_close);
+        us_socket_context_on_data(SSL, both[i], on_data);
+        us_socket_context_on_writable(SSL, both[i], something);
+        us_socket_context_on_end(SSL, both[i], on_end);
+        us_socket_context_on_timeout(SSL, both[i], on_timeout);
+        us_socket_context_on_long_timeout(SSL, both[i], on_timeout);
+        us_socket_context_on_connect_error(SSL, both[i], on_connect_error);
     }
-    listener = us_socket_context_listen(0, small, address, 0, 0, sizeof(struct small));
+    listener = us_socket_context_listen(SSL, small, address, 0, 0, sizeof(struct small));
     CHECK(listener);
-    port = us_socket_local_port(0, (struct us_socket_t *)listener);
+    port = us_socket_local_port(SSL, (struct us_socket_t *)listener);
     for (int i = 0; i < AT_ONCE; i++) {
         dial();
     }
@@ -179,8 +199,8 @@ int main(int argc, char **argv) {
     CHECK(failed == 0);
     CHECK(opened[0] == CONNECTIONS && opened[1] == CONNECTIONS);
     CHECK(closed[0] == CONNECTIONS && closed[1] == CONNECTIONS);
-    us_socket_context_free(0, large);
-    us_socket_context_free(0, small);
+    us_socket_context_free(SSL, large);
+    us_socket_context_free(SSL, small);
     us_loop_free(loop);
     free(bytes);
     return 0;
