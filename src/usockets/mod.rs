@@ -17,7 +17,7 @@
 //! | it cannot be opened: no such host, refused, unreachable | `on_connect_error(socket, errno)` from the loop, never from within `connect`; then the socket is gone without `on_close`. The host's other addresses were tried before |
 //! | bytes come | `on_data`, straight from the frame they came in; 512 KiB at most from one socket, then the others |
 //! | a write is cut short | once there is room, `on_writable`, once |
-//! | the peer ends its stream | `on_end`; our side goes on until it is closed. If our side was shut down: `on_close(0)` instead. With TLS always `on_close(0)` |
+//! | the peer ends its stream | `on_end`; our side goes on until it is closed, or shut down: then the loop calls `on_close(0)`. If it was shut down before: `on_close(0)` instead. With TLS always `on_close(0)` |
 //! | the peer resets, or does not answer any more | `on_data` for what came before, then `on_close(socket, 0, Some(reason))` |
 //! | `close(code)` | `on_close(socket, code, None)`, before `close` returns. What was written is still delivered |
 //! | the time of `set_timeout` is over | `on_timeout`, once: in sweeps of four seconds, up to one sweep early; 956 s at most. `set_long_timeout`: minutes, 239 at most |

@@ -116,17 +116,23 @@ impl Core {
     pub(in crate::usockets) fn shutdown(&self, key: SocketKey) {
         #[cfg(feature = "tls")]
         self.say_goodbye(key);
-        self.on_net(key, |socket, net, id| {
+        let over = self.on_net(key, |socket, net, id| {
             if !socket.flags.has(Flags::ESTABLISHED) || !socket.flags.raise(Flags::SHUT) {
-                return;
+                return false;
             }
             socket.flags.clear(Flags::WANTS_ROOM);
             #[cfg(feature = "tls")]
             if socket.tls.as_ref().is_some_and(|session| !session.outgoing().is_empty()) {
-                return socket.flags.set(Flags::SHUT_LATER);
+                socket.flags.set(Flags::SHUT_LATER);
+                return false;
             }
             let _ = net.tcp_shutdown(id, Shutdown::Write);
+            socket.flags.has(Flags::ENDED)
         });
+        // Both streams have ended: it is closed in this iteration or the next, not from within `shutdown`.
+        if over == Some(true) {
+            self.read_later(key);
+        }
     }
 
     /// Ends reading: what came before is still told, then the end.

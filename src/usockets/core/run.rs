@@ -177,9 +177,12 @@ impl Core {
     fn go_on(self: &Rc<Self>) {
         let again = self.state.borrow().again.len();
         for _ in 0..again {
-            let key = self.state.borrow_mut().take_again();
-            if let Some(key) = key {
-                self.readable(key);
+            let next = self.state.borrow_mut().take_again();
+            match next {
+                // Nothing can come or go any more: whether the peer has heard of our end is not the program's to wait for.
+                Some((key, true)) => self.close(key, 0, None),
+                Some((key, false)) => self.readable(key),
+                None => {}
             }
         }
         let failed = std::mem::take(&mut self.state.borrow_mut().failed);
@@ -308,10 +311,12 @@ impl Core {
 }
 
 impl State {
-    fn take_again(&mut self) -> Option<super::SocketKey> {
+    /// The next socket to be read, and whether both of its streams have ended.
+    fn take_again(&mut self) -> Option<(super::SocketKey, bool)> {
         let key = self.again.pop_front()?;
-        self.sockets.get_mut(key)?.flags.clear(Flags::AGAIN);
-        Some(key)
+        let flags = &mut self.sockets.get_mut(key)?.flags;
+        flags.clear(Flags::AGAIN);
+        Some((key, flags.has(Flags::ENDED) && flags.has(Flags::SHUT)))
     }
 
     /// Time moves on by one sweep, however late it is.
