@@ -106,10 +106,6 @@ impl Core {
     }
 
     fn read(self: &Rc<Self>, key: SocketKey, mut share: usize) {
-        #[cfg(feature = "tls")]
-        if !self.go_on_decrypting(key) {
-            return;
-        }
         loop {
             let len = match self.look(key) {
                 Found::Data(data, handler, told) => {
@@ -123,7 +119,14 @@ impl Core {
                     self.decrypt(key, &self.reader.open(data));
                     len
                 }
-                Found::End => return self.ended(key),
+                Found::End => {
+                    // What came before a pause that is over comes before the end.
+                    #[cfg(feature = "tls")]
+                    if !self.go_on_decrypting(key) {
+                        return;
+                    }
+                    return self.ended(key);
+                }
                 Found::Nothing => return,
             };
             share = share.saturating_sub(len);

@@ -181,7 +181,14 @@ impl Core {
             match next {
                 // Nothing can come or go any more: whether the peer has heard of our end is not the program's to wait for.
                 Some((key, true)) => self.close(key, 0, None),
-                Some((key, false)) => self.readable(key),
+                Some((key, false)) => {
+                    // What came before it was paused may be left.
+                    #[cfg(feature = "tls")]
+                    if !self.go_on_decrypting(key) {
+                        continue;
+                    }
+                    self.readable(key);
+                }
                 None => {}
             }
         }
