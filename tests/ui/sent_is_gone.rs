@@ -1,12 +1,14 @@
 //! What was sent is the transmit ring's, what was pushed is the channel's, what was consumed is the payload's.
 use nethuns_rs::api::{Batch, Context, NethunsPusher, Payload, Socket, Token};
+use nethuns_rs::mem::Sock;
+use nethuns_rs::pool::PoolContext;
 
 fn token<S: Socket>(socket: &S, token: Token) -> u32 {
     socket.send_token(token).unwrap();
     token.size()
 }
 
-fn payload<'a, S: Socket>(socket: &'a S, packet: Payload<'a, S::Context>) -> u8 {
+fn payload<'a>(socket: &'a Sock, packet: Payload<'a, PoolContext>) -> u8 {
     socket.send_payload(packet).map_err(|refused| refused.error).unwrap();
     packet[0]
 }
