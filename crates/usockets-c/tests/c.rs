@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -415,7 +416,10 @@ impl Server {
     /// Compiles an example and starts it on any port. Its first line says which.
     fn start(name: &str, arguments: &[&str]) -> Self {
         let source = here().join("examples").join(name).with_extension("c");
-        let program = compile(&source, &scratch("examples"), &[]);
+        // A folder each: an example may be compiled for one test while it runs in another.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let folder = scratch(&format!("examples-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
+        let program = compile(&source, &folder, &[]);
         let mut command = Command::new(program);
         command.env_remove("NETHUNS_NET").arg("0").args(arguments).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
