@@ -102,6 +102,13 @@ impl<S: Socket> Host<S> {
         self.stack.tcp_recv(self.now, id)
     }
 
+    /// Whether nothing is left to be received now, not even the end of the stream: an event tells when there is.
+    #[inline]
+    #[must_use]
+    pub fn tcp_drained(&self, id: TcpId) -> bool {
+        self.stack.tcp_drained(id)
+    }
+
     /// Copies received bytes into a buffer. Returns how many; 0 at the end of the peer's stream, and for an empty buffer.
     ///
     /// # Errors

@@ -207,6 +207,12 @@ impl Engine {
     }
 
     #[inline]
+    pub(super) fn tcp_drained(&self, id: TcpId) -> bool {
+        // What is aside has no key among the engine's.
+        self.host.tcp_drained(id)
+    }
+
+    #[inline]
     pub(super) fn tcp_read(&mut self, id: TcpId, room: &mut [u8]) -> Result<usize, SocketError> {
         aside!(self.of(id) => tcp_read(room));
         self.host.tcp_read(id, room)

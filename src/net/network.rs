@@ -332,6 +332,17 @@ impl Net {
         }
     }
 
+    /// Whether nothing is left to be received now, not even the end of the stream; an event tells when there is. It spares a
+    /// program the last [`tcp_recv`](Self::tcp_recv), and may be `false` where only that can tell.
+    #[inline]
+    #[must_use]
+    pub fn tcp_drained(&self, id: TcpId) -> bool {
+        match &self.kind {
+            Kind::Kernel(_) => false,
+            Kind::Host(engine) => engine.tcp_drained(id),
+        }
+    }
+
     /// Receives into the program's own memory; 0 is the end of the peer's stream (or no room given).
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub fn the_end_of_a_stream(world: &mut World) {
     assert_eq!(world.server.told_of(server), Readiness::READABLE | Readiness::PEER_CLOSED);
     assert_eq!(world.server.read_all(server), (b"the last".to_vec(), Ok(())));
     assert_eq!(world.server.read_all(server), (vec![], Ok(())), "and for ever");
+    assert!(!world.server.net.tcp_drained(server), "an end is something to be received");
     assert_eq!(world.server.net.tcp_read(server, &mut [0; 8]), Ok(0));
     world.forget();
     world.idle();

@@ -21,8 +21,11 @@ pub fn data_is_told_again_when_more_comes(world: &mut World) {
         assert_eq!(world.server.net.tcp_read(server, &mut some), Ok(30));
         assert_eq!(some, [round; 30]);
         assert_eq!(world.server.net.tcp_readable(server), Ok(70));
+        assert!(!world.server.net.tcp_drained(server), "there is more");
         assert_eq!(world.server.read_all(server), (vec![round; 70], Err(SocketError::WouldBlock)));
         assert_eq!(world.server.net.tcp_readable(server), Ok(0));
+        // The kernel would have to be asked.
+        assert!(world.server.net.tcp_drained(server) || world.server.net.is_kernel());
         world.forget();
         world.idle();
         assert_eq!(world.server.told_of(server), Readiness::NONE, "nothing new");

@@ -129,6 +129,17 @@ impl Stack {
         }
     }
 
+    /// Whether nothing is left to be received now, not even the end of the stream: an event tells when there is.
+    #[inline]
+    #[must_use]
+    pub fn tcp_drained(&self, id: TcpId) -> bool {
+        self.tcp.conns.get(id.0).is_some_and(|tcb| {
+            tcb.rx.readable() == 0
+                && !tcb.flags.any(Flags::FIN_RECEIVED.or(Flags::READ_SHUT))
+                && !matches!(tcb.state, State::Closed | State::TimeWait)
+        })
+    }
+
     /// Bytes that wait to be received.
     #[must_use]
     pub fn tcp_readable(&self, id: TcpId) -> usize {

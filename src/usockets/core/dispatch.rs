@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 /// What a look at a socket that may be read brought.
 enum Found {
-    /// Bytes, and who is told of them.
-    Data(Data, Rc<dyn super::Handler>, super::Told),
+    /// Bytes, who is told of them, and whether they are all there is for now.
+    Data(Data, Rc<dyn super::Handler>, super::Told, bool),
     /// Bytes for the socket's session.
     #[cfg(feature = "tls")]
     Ciphertext(Data),
@@ -108,9 +108,12 @@ impl Core {
     fn read(self: &Rc<Self>, key: SocketKey, mut share: usize) {
         loop {
             let len = match self.look(key) {
-                Found::Data(data, handler, told) => {
+                Found::Data(data, handler, told, all) => {
                     let len = data.len();
                     handler.data(self, told, &mut Received::new(self.reader.open(data), &self.scratch));
+                    if all {
+                        return;
+                    }
                     len
                 }
                 #[cfg(feature = "tls")]
@@ -163,7 +166,7 @@ impl Core {
                 let (context, told) = (socket.context, socket.told(key));
                 let Some(context) = state.contexts.get(context) else { return Found::Nothing };
                 state.metrics.callbacks += 1;
-                Found::Data(data, context.handler.clone(), told)
+                Found::Data(data, context.handler.clone(), told, net.tcp_drained(id))
             }
             Ok(None) => Found::End,
             Err(_) => Found::Nothing,
