@@ -111,8 +111,8 @@ step_tests() {
     reserved=$(cat "$hugepages")
     echo 64 >"$hugepages"
   fi
-  tests "without features" test --no-default-features
-  tests "all features" test --features full
+  tests "without features" test --no-fail-fast --no-default-features
+  tests "all features" test --no-fail-fast --features full
   tests "libusockets, by programs in C" test -p usockets-c
 }
 
