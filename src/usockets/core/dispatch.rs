@@ -219,7 +219,6 @@ impl Core {
             if reason.is_none() && socket.flags.has(Flags::PAUSED) && !socket.flags.has(Flags::ENDED) {
                 return;
             }
-            // Handshakes have no right to more time than the connection.
             socket.error = socket.error.or(reason);
             socket.error
         };

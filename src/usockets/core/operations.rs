@@ -72,7 +72,8 @@ impl Core {
             Sent::Bytes(sent) => sent,
             #[cfg(feature = "tls")]
             Sent::NeedsTls => {
-                let written = self.encrypt(key, header, true);
+                // A header without a payload has nothing to wait for.
+                let written = self.encrypt(key, header, !payload.is_empty());
                 if written < header.len() { written } else { written + self.encrypt(key, payload, false) }
             }
         }
